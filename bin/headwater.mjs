@@ -1,0 +1,15 @@
+#!/usr/bin/env node
+/** The `headwater` command: the built bundle where there is one newer than the source tree knows, else the source. */
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const source = join(root, 'src', 'cli', 'main.ts');
+if (existsSync(source)) {
+  const { register } = await import('tsx/esm/api');
+  register();
+  await import(pathToFileURL(source).href);
+} else {
+  await import(pathToFileURL(join(root, 'dist', 'headwater.mjs')).href);
+}
