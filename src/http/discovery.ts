@@ -1,0 +1,121 @@
+/** The version documents that clients read before they know anything else; none needs a token. */
+import type { FastifyInstance } from 'fastify';
+import type { ServerOptions } from './server.ts';
+import type { Convention } from './service.ts';
+import { format } from './microversion.ts';
+
+interface Document {
+  /** What `GET /<service>/` answers, and with which status. */
+  readonly list: (url: string) => { status: number; body: unknown };
+  /** What `GET /<service>/<version>` answers, where the service has such a page. */
+  readonly one?: (url: string) => unknown;
+}
+
+/** Adds `/`, `/healthcheck`, `/metrics` and every service's version pages. */
+export function discoveryRoutes(server: FastifyInstance, options: ServerOptions): void {
+  server.get('/', async () => ({
+    headwater: options.services.map(({ convention }) => ({
+      type: convention.catalogType,
+      href: `${options.publicUrl}/${convention.name}`,
+    })),
+  }));
+  server.get('/healthcheck', async (_request, reply) => {
+    try {
+      await options.healthy();
+      return { status: 'ok' };
+    } catch (error) {
+      options.log.error({ err: error }, 'the health check failed');
+      return reply.code(503).send({ status: 'unavailable' });
+    }
+  });
+  server.get('/metrics', async (_request, reply) =>
+    reply.header('content-type', options.metrics.registry.contentType).send(await options.metrics.registry.metrics()),
+  );
+  for (const { convention } of options.services) {
+    const document = documents[convention.name]?.(convention);
+    if (document === undefined) continue;
+    const url = `${options.publicUrl}/${convention.name}`;
+    server.get(`/${convention.name}`, async (_request, reply) => {
+      const { status, body } = document.list(url);
+      return reply.code(status).send(body);
+    });
+    const { one } = document;
+    if (one !== undefined) server.get(`/${convention.name}${convention.root}`, async () => one(url));
+  }
+}
+
+const mediaType = (service: string, version: string) => [
+  { base: 'application/json', type: `application/vnd.openstack.${service}+json;version=${version}` },
+];
+
+/** Nova's and Cinder's entry: id, status and the microversions. */
+function microversioned(convention: Convention, url: string, id: string, updated: string) {
+  const range = convention.microversions;
+  return {
+    id,
+    status: 'CURRENT',
+    version: range === undefined ? '' : format(range, range.maximum),
+    min_version: range === undefined ? '' : format(range, range.minimum),
+    updated,
+    links: [{ rel: 'self', href: `${url}${convention.root}/` }],
+  };
+}
+
+const documents: Readonly<Record<string, (convention: Convention) => Document>> = {
+  identity: () => {
+    const version = (url: string) => ({
+      id: 'v3.14',
+      status: 'stable',
+      updated: '2020-04-07T00:00:00Z',
+      links: [{ rel: 'self', href: `${url}/v3/` }],
+      'media-types': [{ base: 'application/json', type: 'application/vnd.openstack.identity-v3+json' }],
+    });
+    return {
+      list: (url) => ({ status: 300, body: { versions: { values: [version(url)] } } }),
+      one: (url) => ({ version: version(url) }),
+    };
+  },
+  compute: (convention) => ({
+    list: (url) => ({
+      status: 200,
+      body: { versions: [microversioned(convention, url, 'v2.1', '2013-07-23T11:33:21Z')] },
+    }),
+    one: (url) => {
+      const entry = microversioned(convention, url, 'v2.1', '2013-07-23T11:33:21Z');
+      const described = { rel: 'describedby', type: 'text/html', href: 'http://docs.openstack.org/' };
+      return { version: { ...entry, links: [...entry.links, described], 'media-types': mediaType('compute', '2.1') } };
+    },
+  }),
+  volume: (convention) => {
+    const entry = (url: string) => ({
+      ...microversioned(convention, url, 'v3.0', '2022-08-31T00:00:00Z'),
+      links: [
+        { rel: 'describedby', type: 'text/html', href: 'https://docs.openstack.org/' },
+        { rel: 'self', href: `${url}/v3/` },
+      ],
+      'media-types': mediaType('volume', '3'),
+    });
+    return {
+      list: (url) => ({ status: 300, body: { versions: [entry(url)] } }),
+      one: (url) => ({ versions: [entry(url)] }),
+    };
+  },
+  network: () => ({
+    list: (url) => ({
+      status: 200,
+      body: { versions: [{ id: 'v2.0', status: 'CURRENT', links: [{ rel: 'self', href: `${url}/v2.0/` }] }] },
+    }),
+  }),
+  image: () => ({
+    list: (url) => ({
+      status: 300,
+      body: {
+        versions: [15, 9, 7, 6, 5, 4, 3, 2, 1, 0].map((minor, at) => ({
+          id: `v2.${minor}`,
+          status: at === 0 ? 'CURRENT' : 'SUPPORTED',
+          links: [{ rel: 'self', href: `${url}/v2/` }],
+        })),
+      },
+    }),
+  }),
+};

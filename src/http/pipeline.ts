@@ -1,0 +1,219 @@
+/**
+ * The way of one request through any service: token, microversion, operation, policy, schema, handler, answer.
+ * A service adds nothing to it; what it words differently stands in its convention.
+ */
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { Readable } from 'node:stream';
+import type { Logger } from 'pino';
+import { badRequest, Fault, forbidden, unauthorized, unavailable } from './fault.ts';
+import type { Identity } from './identity.ts';
+import { negotiate, versionHeaders } from './microversion.ts';
+import type { Policy } from './policy.ts';
+import { type Call, type Convention, type Operation, type Query, Reply, type RequestContext } from './service.ts';
+import { check } from './validation.ts';
+
+/** Kept on the request by the hooks that run before the body is read. */
+export interface RequestState {
+  readonly requestId: string;
+  readonly globalRequestId?: string;
+  identity: Identity | undefined;
+  convention: Convention | undefined;
+  operation: Operation | undefined;
+}
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    headwater: RequestState;
+  }
+}
+
+export interface PipelineOptions {
+  readonly policy: Policy;
+  readonly publicUrl: string;
+  readonly log: Logger;
+}
+
+const DEPTH_LIMIT = 48;
+const NESTED_TOO_DEEP = 'The request body is nested too deeply.';
+
+/**
+ * Runs the operations that share one method and path.
+ * @param operations all of them, distinguished by microversion and, for actions, by the body's only key
+ */
+export async function run(
+  options: PipelineOptions,
+  convention: Convention,
+  operations: readonly Operation[],
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<unknown> {
+  const state = request.headwater;
+  const headers = request.headers as Readonly<Record<string, string | undefined>>;
+  const version = convention.microversions === undefined ? 0 : negotiate(convention.microversions, headers);
+  if (convention.microversions !== undefined) reply.headers(versionHeaders(convention.microversions, version));
+
+  const params = request.params as Record<string, string>;
+  const query = request.query as Query;
+  refuseNulls(params, query);
+  const current = operations.filter(
+    (op) => version >= (op.since ?? 0) && version <= (op.until ?? Number.MAX_SAFE_INTEGER),
+  );
+  if (current.length === 0) throw convention.unknownPath();
+  const takesStream = current.some((op) => op.stream === true);
+  const body = takesStream ? undefined : jsonBody(convention, request);
+  const chosen = choose(convention, current, body);
+  state.operation = chosen;
+
+  const context = requestContext(options, convention, state, version);
+  if (chosen.policy !== 'none') {
+    if (state.identity === undefined) throw unauthorized();
+    context.enforce(chosen.policy.name);
+  }
+  if (params.project_id !== undefined && convention.root === '/v3' && convention.name === 'volume') {
+    refuseOtherProject(context.identity, params.project_id);
+  }
+  if (chosen.query !== undefined) validate(convention, chosen.query, query, version, 'query');
+  if (chosen.body !== undefined) validate(convention, chosen.body, body, version, 'body');
+
+  const call: Call = {
+    context,
+    params,
+    query,
+    body: chosen.action === undefined ? body : (body as Record<string, unknown>)[chosen.action],
+    headers,
+    stream: request.body as Readable,
+  };
+  const answer = await chosen.handle(call);
+  return answer instanceof Reply ? answer : new Reply(chosen.status, answer);
+}
+
+/** Turns whatever was thrown into a fault: ours as it is, the database's and a child's by what they mean. */
+export function asFault(error: unknown, log: Logger): Fault {
+  if (error instanceof Fault) return error;
+  const { code, statusCode, failure, tenantMessage } = error as {
+    code?: unknown;
+    statusCode?: unknown;
+    failure?: unknown;
+    tenantMessage?: unknown;
+  };
+  if (typeof failure === 'string' && typeof tenantMessage === 'string') {
+    return failure === 'down'
+      ? unavailable('The availability zone cannot be reached now.')
+      : new Fault(409, tenantMessage);
+  }
+  if (typeof code === 'string' && /^22...$/.test(code)) return badRequest('A value is outside of what can be stored.');
+  if (typeof code === 'string' && /^(53|57|08)...$/.test(code))
+    return unavailable('The database cannot be reached now.');
+  if (typeof statusCode === 'number' && statusCode >= 400 && statusCode < 500) {
+    return new Fault(statusCode, error instanceof Error ? error.message : 'Bad request');
+  }
+  log.error({ err: error }, 'a request failed unexpectedly');
+  return new Fault(500, 'Unexpected API Error. The request id tells the operator where to look.');
+}
+
+function requestContext(
+  options: PipelineOptions,
+  convention: Convention,
+  state: RequestState,
+  version: number,
+): RequestContext {
+  // Operations without policy (discovery, token issue) never read it; all others have one by the time they run.
+  const identity = state.identity as Identity;
+  const credentials = identity === undefined ? undefined : credentialsOf(identity);
+  const allowed = (rule: string, target?: Readonly<Record<string, unknown>>): boolean =>
+    credentials !== undefined &&
+    options.policy.allowed(
+      rule,
+      credentials,
+      target ?? { project_id: credentials.project_id, user_id: credentials.user_id },
+    );
+  return {
+    requestId: state.requestId,
+    identity,
+    version,
+    baseUrl: `${options.publicUrl}/${convention.name}${convention.root}`,
+    publicUrl: options.publicUrl,
+    log: options.log.child({ request_id: state.requestId }),
+    allowed,
+    enforce: (rule, target) => {
+      if (!allowed(rule, target)) throw convention.refusal(rule);
+    },
+  };
+}
+
+function credentialsOf(identity: Identity) {
+  return {
+    user_id: identity.user.id,
+    project_id: identity.project?.id,
+    domain_id: identity.domain?.id,
+    system_scope: identity.system ? 'all' : undefined,
+    roles: identity.roles as string[],
+    is_admin: identity.isAdmin,
+  };
+}
+
+/** Of the operations at this microversion, the one that the body's only key names; others have no key. */
+function choose(convention: Convention, operations: readonly Operation[], body: unknown): Operation {
+  const first = operations[0] as Operation;
+  if (operations.length === 1 && first.action === undefined) return first;
+  const keys = body !== null && typeof body === 'object' && !Array.isArray(body) ? Object.keys(body) : [];
+  const chosen = operations.find((op) => op.action !== undefined && keys.includes(op.action));
+  if (chosen !== undefined) return chosen;
+  const plain = operations.find((op) => op.action === undefined);
+  if (plain !== undefined) return plain;
+  if (keys.length === 0) throw badRequest(convention.malformed);
+  throw badRequest(`There is no such action: ${String(keys[0]).slice(0, 64)}`);
+}
+
+function jsonBody(convention: Convention, request: FastifyRequest): unknown {
+  const { body } = request;
+  if (body === undefined || body === null || body === '') return undefined;
+  if (typeof body !== 'string') {
+    const type = String(request.headers['content-type'] ?? '').slice(0, 80);
+    throw new Fault(415, `Unsupported Content-Type ${type}`);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(body);
+  } catch {
+    throw badRequest(convention.malformed);
+  }
+  if (!shallow(value, DEPTH_LIMIT)) throw badRequest(NESTED_TOO_DEEP);
+  // PostgreSQL stores neither NUL nor half a surrogate pair; both are rare enough to look for only when hinted at.
+  if (/\\u0000|\\u[dD][89a-fA-F]/.test(body) && /\\u0000|\\ud[89a-f]/.test(JSON.stringify(value))) {
+    throw badRequest('The request body has characters that cannot be stored.');
+  }
+  return value;
+}
+
+function shallow(value: unknown, depth: number): boolean {
+  if (value === null || typeof value !== 'object') return true;
+  return depth > 0 && Object.values(value).every((inner) => shallow(inner, depth - 1));
+}
+
+function refuseNulls(params: Record<string, string>, query: Query): void {
+  for (const value of [...Object.values(params), ...Object.values(query).flat(), ...Object.keys(query)]) {
+    if (value.includes('\0')) throw badRequest('A NUL character stands in the URL.');
+    if (value.length > 4096) throw badRequest('A value in the URL is too long.');
+  }
+}
+
+/** Cinder's URLs carry the project; another one than the token's is refused, except to an admin. */
+function refuseOtherProject(identity: Identity, projectId: string): void {
+  if (identity.project?.id !== projectId && !identity.isAdmin) {
+    throw forbidden('The project in the URL is not the project of the token.');
+  }
+}
+
+function validate(
+  convention: Convention,
+  schema: NonNullable<Operation['body']>,
+  value: unknown,
+  version: number,
+  part: 'query' | 'body',
+): void {
+  const problem = check(typeof schema === 'function' ? schema(version) : schema, value);
+  if (problem === undefined) return;
+  if (part === 'body' && value === undefined) throw badRequest(convention.malformed);
+  throw convention.invalid(problem);
+}

@@ -1,0 +1,146 @@
+/**
+ * A service is a convention (how this OpenStack service words and frames things) and a list of operations. The
+ * pipeline (server.ts) is the same for every service; whatever differs between them stands in `Convention`.
+ */
+import type { Readable } from 'node:stream';
+import type { TSchema } from 'typebox';
+import type { Logger } from 'pino';
+import type { Fault } from './fault.ts';
+import type { Identity } from './identity.ts';
+import type { MicroversionRange } from './microversion.ts';
+
+export type Method = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+
+/** What is different from service to service, once. */
+export interface Convention {
+  /** `compute`: the folder, the metrics label and the mount (`/compute`). */
+  readonly name: string;
+  /** The catalog's type and name: `compute`/`nova`. */
+  readonly catalogType: string;
+  readonly catalogName: string;
+  /** Path of the current API below the mount: `/v2.1`. */
+  readonly root: string;
+  /** The catalog's URL below the mount; `%(project_id)s` is filled in per token. */
+  readonly catalogPath: string;
+  readonly microversions?: MicroversionRange;
+  /** Response header that carries the request id beside `x-openstack-request-id`. */
+  readonly requestIdHeader?: string;
+  /** The body of a fault; a string is sent as HTML (Glance). */
+  readonly fault: (fault: Fault, wantsJson: boolean) => unknown;
+  /** Words for a body that is no JSON, and one that does not fit its schema. */
+  readonly malformed: string;
+  readonly invalid: (problem: SchemaProblem) => Fault;
+  readonly paging: Paging;
+  /** How the service writes a moment: microseconds or none, `Z` or none. */
+  readonly timestamp: (iso: string) => string;
+  /** Attributes that the service shows under a second name (`tenant_id` for `project_id`). */
+  readonly aliases: Readonly<Record<string, string>>;
+  /** 404 for a path that does not exist, 405 for a method that a path does not have. */
+  readonly unknownPath: () => Fault;
+  /** Words of a refusal by policy. */
+  readonly refusal: (rule: string) => Fault;
+}
+
+export interface Paging {
+  /** The largest page, and what a client gets that asked for none. */
+  readonly maximum: number;
+  /** `sort_key`/`sort_dir` pairs, or Cinder's and Glance's `sort=key:dir,key:dir` as well. */
+  readonly sort: 'keys' | 'keys-and-list' | 'none';
+  readonly links: 'nova' | 'neutron' | 'glance' | 'keystone';
+  /** What happens to a query parameter nobody knows. */
+  readonly unknownFilter: 'ignore' | 'reject';
+  /** Neutron's `fields=`: which attributes to show. */
+  readonly fields: boolean;
+  readonly defaultSort: readonly (readonly [string, 'asc' | 'desc'])[];
+}
+
+/** One way in which a body did not fit. `path` is a JSON pointer; `message` says what was expected. */
+export interface SchemaProblem {
+  readonly path: string;
+  readonly keyword: string;
+  readonly message: string;
+  readonly value: unknown;
+  /** Names that are not known, for `additionalProperties`; the missing one, for `required`. */
+  readonly property: string | undefined;
+}
+
+/** All that a handler may know of where its call came from. */
+export interface RequestContext {
+  readonly requestId: string;
+  readonly identity: Identity;
+  /** Minor number of the microversion; 0 where the service has none. */
+  readonly version: number;
+  /** Public URL of the service's current API, without a slash at the end: `http://host:8080/compute/v2.1`. */
+  readonly baseUrl: string;
+  /** Public URL of the whole parent. */
+  readonly publicUrl: string;
+  readonly log: Logger;
+  /** May this identity do what the rule names, to this target? Defaults to the identity's own project. */
+  allowed(rule: string, target?: Readonly<Record<string, unknown>>): boolean;
+  /** The same, as a 403 in the service's words. */
+  enforce(rule: string, target?: Readonly<Record<string, unknown>>): void;
+}
+
+export type Query = Readonly<Record<string, string | readonly string[]>>;
+
+export interface Call<Body = unknown> {
+  readonly context: RequestContext;
+  readonly params: Readonly<Record<string, string>>;
+  readonly query: Query;
+  /** Checked against the operation's schema; for an action, what stands under the action's name. */
+  readonly body: Body;
+  readonly headers: Readonly<Record<string, string | undefined>>;
+  /** The raw body, where the operation takes one (`stream: true`). */
+  readonly stream: Readable;
+}
+
+/** An answer that is more than a body with the operation's usual status. */
+export class Reply {
+  constructor(
+    readonly status: number,
+    readonly body?: unknown,
+    readonly headers: Readonly<Record<string, string>> = {},
+  ) {}
+}
+
+/** A named rule and what it says unless the operator overrides it, in oslo.policy's language. */
+export interface PolicyRule {
+  readonly name: string;
+  readonly check: string;
+  readonly description?: string;
+}
+
+/** A body's schema: one for all, or the one that holds at a microversion. */
+export type BodySchema = TSchema | ((version: number) => TSchema);
+
+export interface Operation<Body = unknown> {
+  readonly method: Method;
+  /** Below the service's root, parameters as `:server_id`. A path outside of it begins with the mount-relative `//`. */
+  readonly path: string;
+  /** For `POST .../action`: the key of the body that chooses this operation. */
+  readonly action?: string;
+  /** `none` takes calls without a token (discovery, token issue). */
+  readonly policy: PolicyRule | 'none';
+  readonly since?: number;
+  readonly until?: number;
+  readonly body?: BodySchema;
+  /** Takes any content as a stream instead of JSON. */
+  readonly stream?: boolean;
+  readonly query?: BodySchema;
+  readonly status: number;
+  readonly summary: string;
+  readonly handle: (call: Call<Body>) => Promise<unknown>;
+}
+
+/**
+ * Declares an operation with the type of its body; the list of a service's operations forgets that type again,
+ * since the pipeline has checked the body against the schema before the handler sees it.
+ */
+export function operation<Body = undefined>(definition: Operation<Body>): Operation {
+  return definition as Operation;
+}
+
+export interface Service {
+  readonly convention: Convention;
+  readonly operations: readonly Operation[];
+}

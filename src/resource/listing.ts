@@ -1,0 +1,226 @@
+/** A list request: filters, sorting and paging out of the query, by the resource's description and the service's convention. */
+import { type RawBuilder, type SqlBool, sql } from 'kysely';
+import type { TSchema } from 'typebox';
+import { badRequest, type Fault } from '../http/fault.ts';
+import type { Convention, Query, RequestContext } from '../http/service.ts';
+import { apiName, type Field, isStored, type Resource } from './resource.ts';
+import type { Page } from './store.ts';
+
+export interface Listing extends Page {
+  /** Neutron's `fields=`; empty for all. */
+  readonly fields: readonly string[];
+  /** Whether the client asked for a page: links to the next are given only then (Neutron). */
+  readonly paged: boolean;
+}
+
+const PAGING = new Set(['limit', 'marker', 'sort_key', 'sort_dir', 'sort', 'fields', 'page_reverse']);
+
+/**
+ * Reads a list's query.
+ * @param options.ignore names that the service's handler reads itself (`all_tenants`)
+ * @param options.conditions what narrows the list whatever the client says: the project
+ * @throws Fault 400 for a bad limit, sort key, filter value or, where the service says so, an unknown filter
+ */
+export function parseListing(
+  resource: Resource,
+  convention: Convention,
+  context: RequestContext,
+  query: Query,
+  options: { readonly ignore?: readonly string[]; readonly conditions?: readonly RawBuilder<SqlBool>[] } = {},
+): Listing {
+  const conditions = [...(options.conditions ?? [])];
+  const unknown: string[] = [];
+  for (const [name, given] of Object.entries(query)) {
+    if (PAGING.has(name) || options.ignore?.includes(name) === true) continue;
+    const condition = filter(resource, convention, context, name, [given].flat());
+    if (condition === undefined) unknown.push(name);
+    else conditions.push(condition);
+  }
+  if (unknown.length > 0 && convention.paging.unknownFilter === 'reject') {
+    throw badRequest(
+      `[${unknown.map((name) => `'${name.slice(0, 64)}'`).join(', ')}] is invalid attribute for filtering`,
+      'HTTPBadRequest',
+    );
+  }
+  const limit = limitOf(convention, query);
+  const marker = one(query.marker);
+  return {
+    conditions,
+    sort: sortOf(resource, convention, query),
+    limit: limit ?? convention.paging.maximum,
+    marker: marker === '' ? undefined : marker,
+    reverse: /^(true|1)$/i.test(one(query.page_reverse) ?? ''),
+    fields: convention.paging.fields ? [query.fields ?? []].flat().filter((name) => name !== '') : [],
+    paged: limit !== undefined,
+  };
+}
+
+/** The fault for a marker that names nothing. */
+export function unknownMarker(convention: Convention, marker: string): Fault {
+  return convention.name === 'network'
+    ? badRequest(`Marker '${marker}' could not be found.`, 'HTTPBadRequest')
+    : badRequest(`marker [${marker}] not found`);
+}
+
+/**
+ * The body of a list: the items under the collection's name, with links as the service gives them.
+ * @param path of the list below the service's root (`/servers/detail`)
+ */
+export function listBody(
+  resource: Resource,
+  convention: Convention,
+  context: RequestContext,
+  listing: Listing,
+  query: Query,
+  path: string,
+  items: readonly Record<string, unknown>[],
+  ids: readonly string[],
+): Record<string, unknown> {
+  const body: Record<string, unknown> = { [resource.collection]: items };
+  const link = (marker: string | undefined, reverse: boolean): string => {
+    const params = new URLSearchParams();
+    for (const [name, given] of Object.entries(query)) {
+      if (name === 'marker' || name === 'page_reverse') continue;
+      for (const value of [given].flat()) params.append(name, value);
+    }
+    if (marker !== undefined) params.set('marker', marker);
+    if (reverse) params.set('page_reverse', 'True');
+    const text = params.toString();
+    return `${context.baseUrl}${path}${text === '' ? '' : `?${text}`}`;
+  };
+  const full = items.length > 0 && items.length >= listing.limit;
+  const links: { href: string; rel: string }[] = [];
+  switch (convention.paging.links) {
+    case 'nova':
+      if (full) body[`${resource.collection}_links`] = [{ rel: 'next', href: link(ids.at(-1), false) }];
+      break;
+    case 'neutron':
+      if (full && (listing.paged || listing.limit === convention.paging.maximum)) {
+        links.push({ href: link(ids.at(-1), false), rel: 'next' });
+      }
+      if (listing.paged && listing.marker !== undefined && items.length > 0) {
+        links.push({ href: link(ids[0], true), rel: 'previous' });
+      }
+      if (links.length > 0) body[`${resource.collection}_links`] = links;
+      break;
+    case 'glance': {
+      const relative = (href: string) => href.slice(context.baseUrl.length - convention.root.length);
+      body.first = relative(link(undefined, false));
+      body.schema = `${convention.root}/schemas/${resource.collection}`;
+      if (full) body.next = relative(link(ids.at(-1), false));
+      break;
+    }
+    case 'keystone':
+      body.links = { self: link(undefined, false), previous: null, next: full ? link(ids.at(-1), false) : null };
+  }
+  return body;
+}
+
+function filter(
+  resource: Resource,
+  convention: Convention,
+  context: RequestContext,
+  name: string,
+  values: readonly string[],
+): RawBuilder<SqlBool> | undefined {
+  const own = resource.filters[name];
+  if (own !== undefined) return own(values, context);
+  for (const [key, f] of Object.entries(resource.fields)) {
+    if (!isStored(f) || f.filter === undefined || f.filter === false) continue;
+    const external = apiName(key, f);
+    if (external !== name && key !== name && convention.aliases[external] !== name) continue;
+    if (context.version < (f.since ?? 0)) continue;
+    if (typeof f.filter === 'function') return f.filter(values, context);
+    if (f.filter === 'contains') return sql<SqlBool>`position(${values[0] ?? ''} in ${sql.ref(key)}) > 0`;
+    const typed = values.map((value) => typedValue(f, external, value));
+    if (typed.includes(null)) {
+      return sql<SqlBool>`(${sql.ref(key)} is null or ${sql.ref(key)} = any(${typed.filter((value) => value !== null)}))`;
+    }
+    return typed.length === 1
+      ? sql<SqlBool>`${sql.ref(key)} = ${typed[0]}`
+      : sql<SqlBool>`${sql.ref(key)} = any(${typed})`;
+  }
+  return undefined;
+}
+
+/** A filter's text as the column's type. */
+function typedValue(f: Field, name: string, text: string): string | number | boolean | null {
+  const types = typesOf(f.schema);
+  if (types.has('boolean')) {
+    if (/^(true|1|yes|on|t|y)$/i.test(text)) return true;
+    if (/^(false|0|no|off|f|n)$/i.test(text)) return false;
+    throw badRequest(`Invalid input for ${name}. Reason: '${text.slice(0, 64)}' cannot be converted to boolean.`);
+  }
+  if (types.has('integer')) {
+    if (/^-?\d{1,15}$/.test(text)) return Number(text);
+    throw badRequest(`Invalid input for ${name}. Reason: '${text.slice(0, 64)}' is not an integer.`);
+  }
+  return types.has('null') && text === '' && !types.has('string') ? null : text;
+}
+
+function typesOf(schema: TSchema): Set<string> {
+  const types = new Set<string>();
+  const visit = (part: { type?: string; anyOf?: TSchema[] }) => {
+    if (part.type !== undefined) types.add(part.type);
+    for (const option of part.anyOf ?? []) visit(option);
+  };
+  visit(schema as { type?: string; anyOf?: TSchema[] });
+  return types;
+}
+
+function limitOf(convention: Convention, query: Query): number | undefined {
+  const text = one(query.limit);
+  if (text === undefined) return undefined;
+  if (!/^\d{1,9}$/.test(text)) {
+    throw badRequest(
+      /^-\d+$/.test(text) ? 'limit param must be positive' : 'limit param must be an integer',
+      'HTTPBadRequest',
+    );
+  }
+  const limit = Number(text);
+  // Neutron takes 0 as no limit; for the others an empty page says nothing, and they give none.
+  if (limit === 0) return convention.name === 'network' ? undefined : 0;
+  return Math.min(limit, convention.paging.maximum);
+}
+
+function sortOf(resource: Resource, convention: Convention, query: Query): Page['sort'] {
+  if (convention.paging.sort === 'none') return convention.paging.defaultSort;
+  const pairs: [string, string][] = [];
+  if (convention.paging.sort === 'keys-and-list' && query.sort !== undefined) {
+    for (const part of [query.sort].flat().flatMap((text) => text.split(','))) {
+      const [key = '', direction = 'desc'] = part.trim().split(':');
+      pairs.push([key, direction]);
+    }
+  } else {
+    const keys = [query.sort_key ?? []].flat();
+    const directions = [query.sort_dir ?? []].flat();
+    const usual = convention.paging.links === 'neutron' ? 'asc' : 'desc';
+    keys.forEach((key, at) => pairs.push([key, directions[at] ?? directions[0] ?? usual]));
+  }
+  if (pairs.length === 0) return convention.paging.defaultSort;
+  return pairs.slice(0, 8).map(([name, direction]) => {
+    if (direction !== 'asc' && direction !== 'desc') {
+      throw badRequest(`Invalid sort direction: ${direction.slice(0, 32)}. Must be 'asc' or 'desc'.`);
+    }
+    return [sortKey(resource, convention, name), direction] as const;
+  });
+}
+
+function sortKey(resource: Resource, convention: Convention, name: string): string {
+  if (name === 'id' || name === 'created_at' || name === 'updated_at') return name;
+  for (const [key, f] of Object.entries(resource.fields)) {
+    const external = apiName(key, f);
+    if (
+      isStored(f) &&
+      f.sort === true &&
+      (external === name || key === name || convention.aliases[external] === name)
+    ) {
+      return key;
+    }
+  }
+  throw badRequest(`${name.slice(0, 64)} is an invalid attribute for sort keys`, 'HTTPBadRequest');
+}
+
+function one(value: string | readonly string[] | undefined): string | undefined {
+  return typeof value === 'string' ? value : value?.[0];
+}
