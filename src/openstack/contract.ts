@@ -4,6 +4,7 @@
  * breaker, and nothing of what Headwater is for. A parent is driven by the very same client as any other cloud.
  */
 import type { Readable } from 'node:stream';
+import type { CloudError } from './error.ts';
 
 /** The catalog types driven; each is found in the catalog under its official type or one of its old aliases. */
 export type CloudService = 'identity' | 'compute' | 'network' | 'volume' | 'image' | 'load-balancer';
@@ -19,8 +20,9 @@ export interface CloudCall {
   /** Path below the service's versioned root, e.g. `/servers/detail`, `/ports`, `/users`; begins with a slash. */
   readonly path: string;
   readonly query?: Readonly<Record<string, string | number | boolean | readonly string[] | undefined>>;
-  /** JSON body, or bytes to stream (then give `contentType`). */
+  /** Sent as JSON under `contentType` (default application/json); a Uint8Array goes as the bytes it is. */
   readonly body?: unknown;
+  /** Bytes to stream (give `contentType`). Never retried; its time limit is one of silence, not of the whole. */
   readonly stream?: Readable;
   readonly contentType?: string;
   readonly headers?: Readonly<Record<string, string>>;
@@ -30,6 +32,7 @@ export interface CloudCall {
   readonly scope?: CloudScope;
   /** The parent's request id, sent as X-OpenStack-Request-ID (`req-<uuid>`). */
   readonly requestId?: string;
+  /** Counted from when the call leaves the queue; the client's own by default. */
   readonly timeout_ms?: number;
   /** Statuses that are an answer and not an error (e.g. `[404]` on a DELETE). */
   readonly accept?: readonly number[];
@@ -41,24 +44,10 @@ export interface CloudAnswer<Body> {
   readonly body: Body;
 }
 
-/** Why a call got no usable answer. `down`: connection refused, timed out, 502-504, or the breaker is open. */
-export type CloudFailure = 'down' | 'refused' | 'unauthorized' | 'protocol';
-
-/**
- * A call's failure. `message` is for operators (may name the endpoint, never a secret); `tenantMessage` is what a
- * tenant may read: the cloud's own fault text, stripped of addresses, or a plain sentence.
- */
-export declare class CloudErrorShape extends Error {
-  readonly failure: CloudFailure;
-  /** HTTP status, 0 where there was none. */
-  readonly status: number;
-  readonly tenantMessage: string;
-  /** True where sending the very same call later may succeed (down, 429, 503, 409 of a busy resource is not). */
-  readonly transient: boolean;
-  /** True where the cloud may have carried the call out all the same (it was sent, no answer came). */
-  readonly uncertain: boolean;
-  readonly retryAfter_ms: number | undefined;
-}
+/** The error every failed call throws; see error.ts for its fields. */
+export type CloudErrorShape = CloudError;
+export { CloudError } from './error.ts';
+export type { CloudErrorStage, CloudFailure } from './error.ts';
 
 export interface CloudApi {
   readonly name: string;
@@ -66,13 +55,19 @@ export interface CloudApi {
   call<Body = unknown>(call: CloudCall): Promise<CloudAnswer<Body>>;
   /** The answer's body as a stream (image data); the caller must consume or destroy it. */
   download(call: CloudCall): Promise<CloudAnswer<Readable>>;
-  /** All pages of a list, following `next` links or markers, item by item; `limit` per page defaults to 1000. */
+  /**
+   * All pages of a list, following `next` links, a page at a time (one without items is left out); `limit` per page
+   * defaults to 1000 (identity, which has no paging of its own, is sent none).
+   */
   pages<Item>(call: CloudCall, collection: string): AsyncIterable<Item[]>;
   /** Highest microversion of the service at this cloud (`2.93`), or undefined where it has none. Cached. */
   maximumMicroversion(service: CloudService): Promise<string | undefined>;
   /** True where the catalog has the service. */
   offers(service: CloudService): Promise<boolean>;
-  /** The account's own project, user and role names at the cloud. */
+  /**
+   * The account's own project, user and role names at the cloud; `domainId` is the domain of that project, or the one
+   * the account is scoped to, in which case `projectId` is empty.
+   */
   account(): Promise<{ projectId: string; userId: string; domainId: string; roles: string[] }>;
   /** `closed`: all is well; `open`: calls fail at once; `half-open`: one call is let through to see. */
   readonly breaker: 'closed' | 'open' | 'half-open';
