@@ -1,0 +1,1 @@
+"""Real OpenStack clouds on loopback addresses: what testbed.py is made of."""
