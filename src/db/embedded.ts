@@ -20,7 +20,7 @@ import { Client, escapeIdentifier } from 'pg';
 import { errorText } from './connection.ts';
 import { silentLog, type Log } from './log.ts';
 import { firstImpassable, isRoot, postgresBinaries, UNPRIVILEGED_ID } from './postgres-binaries.ts';
-import { isAlive, processIdentity, servesFolder } from './process-identity.ts';
+import { processIdentity, servesFolder } from './process-identity.ts';
 
 export interface EmbeddedOptions {
   /** Where the server keeps everything; made when it is not there. */
@@ -182,11 +182,21 @@ async function socketFolder(data_dir: string): Promise<string> {
   return folder;
 }
 
-async function waitForExit(pid: number, timeout_ms: number): Promise<boolean> {
+/** A server that runs, or did. */
+interface Server {
+  pid: number;
+  identity: string | undefined;
+  socket_dir: string;
+}
+
+async function isRunning(server: Server): Promise<boolean> {
+  return server.identity !== undefined && (await processIdentity(server.pid)) === server.identity;
+}
+
+async function waitForExit(server: Server, timeout_ms: number): Promise<boolean> {
   const end = Date.now() + timeout_ms;
   while (Date.now() < end) {
-    // The identity, not the id alone: a zombie that nobody has waited for yet is as good as gone.
-    if ((await processIdentity(pid)) === undefined) {
+    if (!(await isRunning(server))) {
       return true;
     }
     await sleep(20);
@@ -204,11 +214,16 @@ function stopWithParent(pid: number): ChildProcess {
   return watcher;
 }
 
-async function launch(binaries: string, data_dir: string, settings: Record<string, string>): Promise<number> {
+async function launch(
+  binaries: string,
+  data_dir: string,
+  socket_dir: string,
+  settings: Record<string, string>,
+): Promise<number> {
   const cluster = join(data_dir, 'cluster');
   const log_path = join(data_dir, 'postgres.log');
   const log_file = await open(log_path, 'w', 0o600);
-  const args = Object.entries({ ...SETTINGS, ...settings, unix_socket_directories: await socketFolder(data_dir) });
+  const args = Object.entries({ ...SETTINGS, ...settings, unix_socket_directories: socket_dir });
   const outcome: { ended?: number | string } = {};
   try {
     const child = spawn(join(binaries, 'postgres'), ['-D', cluster, ...args.flatMap(([k, v]) => ['-c', `${k}=${v}`])], {
@@ -240,11 +255,11 @@ async function launch(binaries: string, data_dir: string, settings: Record<strin
 }
 
 /** The server left running by a process that was killed, when it is ready to serve. */
-async function adopt(cluster: string, log: Log): Promise<number | undefined> {
+async function adopt(cluster: string, log: Log): Promise<Server | undefined> {
   const end = Date.now() + START_TIMEOUT_MS;
   for (;;) {
     const postmaster = await readPostmaster(cluster);
-    if (postmaster === undefined || !isAlive(postmaster.pid)) {
+    if (postmaster === undefined || (await processIdentity(postmaster.pid)) === undefined) {
       return undefined;
     }
     if (!(await servesFolder(postmaster.pid, cluster))) {
@@ -254,7 +269,8 @@ async function adopt(cluster: string, log: Log): Promise<number | undefined> {
     }
     if (postmaster.ready) {
       log.info({ pid: postmaster.pid }, 'took over the PostgreSQL left running by a process that was killed');
-      return postmaster.pid;
+      const { pid, socket_dir } = postmaster;
+      return { pid, identity: await processIdentity(pid), socket_dir };
     }
     if (Date.now() > end) {
       throw new Error(`the PostgreSQL process ${postmaster.pid} neither becomes ready nor ends`);
@@ -292,37 +308,49 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded>
   try {
     const binaries = await postgresBinaries(data_dir);
     await initialise(binaries, cluster, settings);
-    const start = async (): Promise<number> => (await adopt(cluster, log)) ?? launch(binaries, data_dir, settings);
-    let pid = await start();
-    const watcher = options.stop_with_parent === true ? stopWithParent(pid) : undefined;
-    const socket_dir = (await readPostmaster(cluster))?.socket_dir ?? '';
+    let watcher: ChildProcess | undefined;
+    const start = async (last_socket_dir?: string): Promise<Server> => {
+      const socket_dir = last_socket_dir ?? (await socketFolder(data_dir));
+      const pid = await launch(binaries, data_dir, socket_dir, settings);
+      return { pid, identity: await processIdentity(pid), socket_dir };
+    };
+    const guard = (): void => {
+      watcher?.kill();
+      watcher = options.stop_with_parent === true ? stopWithParent(server.pid) : undefined;
+    };
+    let server = (await adopt(cluster, log)) ?? (await start());
+    guard();
+    const { socket_dir } = server;
     const url = `postgresql://${SUPERUSER}@localhost/${DATABASE}?host=${encodeURIComponent(socket_dir)}`;
-    await createDatabase(url);
 
     let restarting: Promise<void> | undefined;
-    const watch = setInterval(() => {
-      if (restarting !== undefined || isAlive(pid)) {
+    const restart = async (): Promise<void> => {
+      if (await isRunning(server)) {
         return;
       }
-      log.error({ pid }, 'PostgreSQL has ended, starting it again');
-      restarting = (async () => {
-        try {
-          pid = await start();
-        } catch (error) {
-          log.error({ error: errorText(error) }, 'cannot start PostgreSQL again');
-        }
+      log.error({ pid: server.pid }, 'PostgreSQL has ended, starting it again');
+      try {
+        // At the same place: those who use it know only that.
+        server = await start(socket_dir);
+        guard();
+      } catch (error) {
+        log.error({ error: errorText(error) }, 'cannot start PostgreSQL again');
+      }
+    };
+    const watch = setInterval(() => {
+      restarting ??= restart().finally(() => {
         restarting = undefined;
-      })();
+      });
     }, WATCH_INTERVAL_MS).unref();
 
     const stop = async (): Promise<void> => {
       clearInterval(watch);
       await restarting;
       for (const signal of ['SIGINT', 'SIGQUIT'] as const) {
-        if (isAlive(pid)) {
-          process.kill(pid, signal);
+        if (await isRunning(server)) {
+          process.kill(server.pid, signal);
         }
-        if (await waitForExit(pid, STOP_TIMEOUT_MS)) {
+        if (await waitForExit(server, STOP_TIMEOUT_MS)) {
           break;
         }
       }
@@ -332,6 +360,10 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded>
       }
       await giveFolderBack();
     };
+    await createDatabase(url).catch(async (error: unknown) => {
+      await stop();
+      throw error;
+    });
     let stopping: Promise<void> | undefined;
     return { url, stop: () => (stopping ??= stop()) };
   } catch (error) {

@@ -13,19 +13,10 @@ async function ps(pid: number, column: string): Promise<string | undefined> {
   }
 }
 
-/** Whether a process of this id runs, whoever it belongs to. */
-export function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
-}
-
 /**
  * What tells a process from every other that had or will have its id, also after a reboot or in a new container:
- * undefined when there is no such process.
+ * undefined when there is no such process, or only a dead one
+ * that nobody has waited for.
  */
 export async function processIdentity(pid: number): Promise<string | undefined> {
   if (process.platform !== 'linux') {
