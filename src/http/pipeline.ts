@@ -65,16 +65,6 @@ export async function run(
   state.operation = chosen;
 
   const context = requestContext(options, convention, state, version);
-  if (chosen.policy !== 'none') {
-    if (state.identity === undefined) throw unauthorized();
-    context.enforce(chosen.policy.name);
-  }
-  if (params.project_id !== undefined && convention.root === '/v3' && convention.name === 'volume') {
-    refuseOtherProject(context.identity, params.project_id);
-  }
-  if (chosen.query !== undefined) validate(convention, chosen.query, query, version, 'query');
-  if (chosen.body !== undefined) validate(convention, chosen.body, body, version, 'body');
-
   const call: Call = {
     context,
     params,
@@ -83,6 +73,16 @@ export async function run(
     headers,
     stream: request.body as Readable,
   };
+  if (chosen.policy !== 'none') {
+    if (state.identity === undefined) throw unauthorized();
+    context.enforce(chosen.policy.name, await chosen.target?.(call));
+  }
+  if (params.project_id !== undefined && convention.root === '/v3' && convention.name === 'volume') {
+    refuseOtherProject(context.identity, params.project_id);
+  }
+  if (chosen.query !== undefined) validate(convention, chosen.query, query, version, 'query');
+  if (chosen.body !== undefined) validate(convention, chosen.body, body, version, 'body');
+
   const answer = await chosen.handle(call);
   return answer instanceof Reply ? answer : new Reply(chosen.status, answer);
 }
@@ -149,6 +149,7 @@ function credentialsOf(identity: Identity) {
     system_scope: identity.system ? 'all' : undefined,
     roles: identity.roles as string[],
     is_admin: identity.isAdmin,
+    token: identity,
   };
 }
 

@@ -121,6 +121,11 @@ export interface Operation<Body = unknown> {
   readonly action?: string;
   /** `none` takes calls without a token (discovery, token issue). */
   readonly policy: PolicyRule | 'none';
+  /**
+   * What is acted on, for rules that speak of more than the caller's own project (`%(target.user.id)s`). Asked before
+   * the rule is, and so before the body has been checked.
+   */
+  readonly target?: (call: Call<unknown>) => Promise<Readonly<Record<string, unknown>>>;
   readonly since?: number;
   readonly until?: number;
   readonly body?: BodySchema;

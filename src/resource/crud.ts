@@ -17,7 +17,7 @@ import {
 } from '../http/service.ts';
 import { listBody, parseListing, unknownMarker } from './listing.ts';
 import { renderer, type View } from './render.ts';
-import { apiName, type BaseRow, isStored } from './resource.ts';
+import { apiName, type BaseRow, isStored, type Resource } from './resource.ts';
 import { bodySchema, type Purpose, takes } from './schema.ts';
 import type { NewRow, Store } from './store.ts';
 
@@ -41,6 +41,8 @@ export interface Crud<R extends BaseRow> {
   readonly visible: (context: RequestContext) => readonly RawBuilder<SqlBool>[];
   /** Which rows a caller may change; the same as `visible` where it is not said. A row seen but not owned gives 403. */
   readonly owned?: (row: R, context: RequestContext) => boolean;
+  /** What the rules are asked about, where that is more than the caller's own project. */
+  readonly target?: Operation['target'];
   readonly missing: (id: string) => Fault;
   readonly updateMethod?: 'PUT' | 'PATCH';
   readonly createStatus?: number;
@@ -133,7 +135,7 @@ export function crudOperations<R extends BaseRow>(crud: Crud<R>): Operation[] {
           const body = call.body[resource.name] as Record<string, unknown>;
           const row = await crud.db.transaction(async (tx) => {
             const before = await locked(crud, idOf(call), call.context, tx, rule);
-            const given = givenOf(crud, 'update', body, call.context);
+            const given = keepingExtra(before, givenOf(crud, 'update', body, call.context));
             const patch = crud.updating === undefined ? given : await crud.updating(before, given, call.context, tx);
             const after = Object.keys(patch).length === 0 ? before : ((await store.update(tx, before.id, patch)) as R);
             return (await crud.updated?.(after, before, call.context, tx)) ?? after;
@@ -164,7 +166,8 @@ export function crudOperations<R extends BaseRow>(crud: Crud<R>): Operation[] {
       }),
     );
   }
-  return operations;
+  const { target } = crud;
+  return target === undefined ? operations : operations.map((op) => ({ ...op, target }));
 }
 
 async function list<R extends BaseRow>(crud: Crud<R>, call: Call): Promise<unknown> {
@@ -240,7 +243,33 @@ export function givenOf<R extends BaseRow>(
     }
     given[key] = value ?? null;
   }
+  if (resource.unknownAttributes === 'keep') {
+    const extra = extraOf(resource, body);
+    if (Object.keys(extra).length > 0) given.extra = extra;
+  }
   return given as Given<R>;
+}
+
+const EXTRA_MAX_CHARACTERS = 16_384;
+
+/** The attributes that no field is named after: even those that may not be set here are not kept under their name. */
+function extraOf(resource: Resource, body: Record<string, unknown>): Record<string, unknown> {
+  const names = new Set([
+    'id',
+    'links',
+    'extra',
+    ...Object.entries(resource.fields).map(([key, f]) => apiName(key, f)),
+  ]);
+  const extra = Object.fromEntries(Object.entries(body).filter(([name]) => !names.has(name)));
+  if (JSON.stringify(extra).length > EXTRA_MAX_CHARACTERS)
+    throw badRequest('There are too many additional attributes.');
+  return extra;
+}
+
+/** An update names some additional attributes; the others stay. */
+function keepingExtra<R extends BaseRow>(before: R, given: Given<R>): Given<R> {
+  const { extra } = given as { extra?: object };
+  return extra === undefined ? given : { ...given, extra: { ...(before as { extra?: object }).extra, ...extra } };
 }
 
 /** Saying what holds anyway needs no right: clients send whole objects back. */

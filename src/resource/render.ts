@@ -25,11 +25,12 @@ export function renderer<R extends BaseRow>(
   fields: readonly string[] = [],
 ): (row: R) => Record<string, unknown> {
   const wanted = new Set(fields);
+  const keep = resource.unknownAttributes === 'keep';
   const columns = plan(resource, convention, context.version, view)
     .filter((column) => column.rule === undefined || context.allowed(column.rule))
     .filter(({ name, alias }) => wanted.size === 0 || wanted.has(name) || (alias !== undefined && wanted.has(alias)));
   return (row) => {
-    const out: Record<string, unknown> = {};
+    const out: Record<string, unknown> = keep ? { ...(row as { extra?: Record<string, unknown> }).extra } : {};
     for (const column of columns) {
       const value = column.value(row as unknown as Record<string, unknown>, context);
       if (value === undefined) continue;

@@ -91,8 +91,8 @@ export interface Resource<F extends Fields = Fields> {
   readonly columns: readonly (keyof F & string)[];
   /** Filters that are no field (`changes-since`). */
   readonly filters: Readonly<Record<string, FilterCondition>>;
-  /** Whether requests may carry attributes that nobody knows: refused, or kept out silently. */
-  readonly unknownAttributes: 'reject' | 'ignore';
+  /** What becomes of attributes that nobody knows: refused, left out silently, or kept in `extra` and shown (Keystone). */
+  readonly unknownAttributes: 'reject' | 'ignore' | 'keep';
   /** Rules of single fields (`create_network:shared`), to be registered with the policy. */
   readonly fieldRules: readonly PolicyRule[];
 }
@@ -130,7 +130,7 @@ export function resource<const F extends Fields>(definition: {
   readonly table: string;
   readonly fields: F;
   readonly filters?: Readonly<Record<string, FilterCondition>>;
-  readonly unknownAttributes?: 'reject' | 'ignore';
+  readonly unknownAttributes?: 'reject' | 'ignore' | 'keep';
 }): Resource<F> {
   const entries = Object.entries(definition.fields);
   const columns = entries

@@ -72,7 +72,7 @@ function attributes(
       purpose === 'create' && f.create === 'required' && alias === undefined ? schema : Type.Optional(schema);
     if (alias !== undefined) properties[alias] = Type.Optional(schema);
   }
-  return Type.Object(properties, { additionalProperties: resource.unknownAttributes === 'ignore' });
+  return Type.Object(properties, { additionalProperties: resource.unknownAttributes !== 'reject' });
 }
 
 /** Whether a request of this purpose may carry the field at this microversion. */
