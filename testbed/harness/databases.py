@@ -40,7 +40,7 @@ def _template(make_cloud):
     """The SQL of empty schemas with @@NAME@@ for the cloud's name; made by the first cloud that needs it."""
     path = os.path.join(HOME, 'template-%s.sql' % ('oct' if OCTAVIA else 'base'))
     if not os.path.exists(path):
-        log('schema template: migrating from scratch (once, about two minutes)')
+        log('schema template: migrating from scratch (once, about a minute)')
         cloud = make_cloud(0, 'tpl')
         shutil.rmtree(cloud.base, ignore_errors=True)
         sql(''.join('drop database if exists tpl_%s; create database tpl_%s;' % (d, d) for d in DATABASES))
