@@ -176,6 +176,8 @@ export interface Cascade {
     binary: string,
     change: Partial<Pick<ProxyService, 'enabled' | 'disabled_reason' | 'forced_down'>>,
   ): Promise<void>;
+  /** What a child's own statistics say of its size; the scheduler weighs by it. */
+  setCapacity(query: Queryable, child: string, capacity: Capacity): Promise<void>;
   /**
    * Chooses a child: of the zone's (or any), enabled for the binary, not excluded; those up before those down, then the
    * roomiest. Undefined where none is left; throws nothing.

@@ -31,14 +31,17 @@ export function bodySchema(
       { [resource.collection]: Type.Array(one, { minItems: 1, maxItems: 1000 }) },
       { additionalProperties: false },
     );
-    // if/then and not anyOf: a fault should speak of the attribute, not of two forms that did not fit.
-    schema =
-      options.bulk === true
-        ? ({ if: { type: 'object', required: [resource.collection] }, then: bulk, else: single } as unknown as TSchema)
-        : single;
+    schema = options.bulk === true ? either(resource.collection, bulk, single) : single;
     schemas.set(key, schema);
   }
   return schema;
+}
+
+/** Chosen by the key that is there, and not `anyOf`: a fault should speak of the attribute, not of two forms that did not fit. */
+function either(collection: string, bulk: TSchema, single: TSchema): TSchema {
+  const schema: Record<string, unknown> = { if: { type: 'object', required: [collection] }, else: single };
+  schema['then'] = bulk;
+  return schema as unknown as TSchema;
 }
 
 /** The microversions at which a request schema of the resource changes, ascending. */

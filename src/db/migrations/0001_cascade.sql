@@ -31,13 +31,13 @@ create table replicas (
   retiring    boolean not null default false,
   detail      jsonb not null default '{}',
   sent_at     timestamptz,                       -- a create was sent then and its outcome is not known
-  claimed_by  text,
-  claimed_until timestamptz,
-  error       text,
+  claimed_by  text,                              -- the process that is at it
+  error       text,                              -- what the child said when it refused for good
   primary key (kind, resource_id, child)
 );
 create unique index replicas_by_child_id on replicas (child, kind, child_id) where child_id is not null;
 create index replicas_retiring on replicas (child) where retiring;
+create index replicas_claims on replicas (claimed_by) where claimed_by is not null;
 
 -- A wake-up, never the truth: everything here can be made again from the rows of the resources.
 create table work (
@@ -48,8 +48,7 @@ create table work (
   attempts      integer not null default 0,
   request_id    text,
   due_at        timestamptz not null default clock_timestamp(),
-  claimed_by    text,
-  claimed_until timestamptz,
+  claimed_by    text,                            -- the process that is at it
   primary key (lane, kind, resource_id)
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 create index work_due on work (lane, due_at) where claimed_by is null;

@@ -1,0 +1,129 @@
+/**
+ * Tenancy: whose token a call to a child carries. With `mirrored` every parent project that needs something in a child
+ * gets a project there, named by its id, in which the proxy's account holds a role; the child's quotas are lifted,
+ * since the parent's rule.
+ */
+import { sql } from 'kysely';
+import type { Queryable } from '../db/database.ts';
+import type { CloudApi, CloudScope } from '../openstack/contract.ts';
+import type { ChildConfig, ChildContext, ReplicaKind } from './contract.ts';
+
+export const PROJECT = 'project';
+
+interface ProjectRow {
+  readonly id: string;
+  readonly name: string;
+  readonly revision: number;
+}
+
+interface Named {
+  readonly id: string;
+  readonly name: string;
+}
+
+/** The replica kind of projects; `projects` is the identity service's table, or its cache of an outer Keystone's. */
+export const projectKind: ReplicaKind<ProjectRow> = {
+  kind: PROJECT,
+  table: 'projects',
+  unique: true,
+  async load(query: Queryable, id: string) {
+    const result = await sql<ProjectRow>`select id, name, revision from projects where id = ${id}`.execute(query);
+    return result.rows[0];
+  },
+  /** By its name, which is the parent's id. */
+  async find({ api }, id) {
+    const { domainId } = await api.account();
+    const { body } = await api.call<{ projects: Named[] }>({
+      service: 'identity',
+      method: 'GET',
+      path: '/projects',
+      query: { name: id, domain_id: domainId },
+    });
+    const found = body.projects.find((project) => project.name === id);
+    return found === undefined ? undefined : { child_id: found.id };
+  },
+  /** Twice: the second gets 409 and finds the first. The role and the quotas follow in `bring`. */
+  async make({ api }, row) {
+    const { domainId } = await api.account();
+    const { body } = await api.call<{ project: Named }>({
+      service: 'identity',
+      method: 'POST',
+      path: '/projects',
+      body: { project: { name: row.id, domain_id: domainId, description: `Headwater: ${row.name}`.slice(0, 255) } },
+    });
+    return { child_id: body.project.id, current: false };
+  },
+  /** Grants the role and lifts the quotas; twice: the same. */
+  async bring(context, _row, replica) {
+    const project = replica.child_id;
+    if (project === null) return;
+    const { api } = context;
+    const { userId, roles } = await api.account();
+    const roleName = roles.includes('admin') ? 'admin' : 'member';
+    const { body } = await api.call<{ roles: Named[] }>({
+      service: 'identity',
+      method: 'GET',
+      path: '/roles',
+      query: { name: roleName },
+    });
+    const role = body.roles.find((candidate) => candidate.name === roleName);
+    if (role !== undefined) {
+      await api.call({
+        service: 'identity',
+        method: 'PUT',
+        path: `/projects/${project}/users/${userId}/roles/${role.id}`,
+      });
+    }
+    await Promise.all([
+      liftQuotas(context, 'compute', `/os-quota-sets/${project}`, 'quota_set', { force: true }),
+      liftQuotas(context, 'volume', `/os-quota-sets/${project}`, 'quota_set', {}),
+      liftQuotas(context, 'network', `/quotas/${project}`, 'quota', {}),
+    ]);
+  },
+  async remove({ api }, replica) {
+    await api.call({ service: 'identity', method: 'DELETE', path: `/projects/${replica.child_id}`, accept: [404] });
+  },
+};
+
+/** Where the child does not let us, its own quotas hold, and its refusal lands on the object. */
+async function liftQuotas(
+  { api, log, child }: ChildContext,
+  service: 'compute' | 'volume' | 'network',
+  path: string,
+  key: string,
+  more: Record<string, unknown>,
+): Promise<void> {
+  try {
+    if (!(await api.offers(service))) return;
+    const { body } = await api.call<Record<string, Record<string, unknown>>>({ service, method: 'GET', path });
+    const limits = Object.entries(body[key] ?? {}).filter(
+      ([name, value]) => name !== 'id' && typeof value === 'number',
+    );
+    const unlimited = Object.fromEntries(limits.map(([name]) => [name, -1]));
+    await api.call({ service, method: 'PUT', path, body: { [key]: { ...unlimited, ...more } } });
+  } catch (error) {
+    if ((error as { failure?: unknown }).failure !== 'refused') throw error;
+    log.warn({ err: error, child, service }, 'the quotas of a project in the child could not be lifted');
+  }
+}
+
+/** The scope of a parent project's calls in a child, by the child's tenancy. */
+export async function scopeOf(
+  config: ChildConfig,
+  context: Pick<ChildContext, 'ensure'>,
+  projectId: string,
+): Promise<CloudScope> {
+  switch (config.tenancy) {
+    case 'shared':
+      return {};
+    case 'federated':
+      return { projectId };
+    case 'mirrored':
+      return { projectId: (await context.ensure(PROJECT, projectId)).child_id };
+  }
+}
+
+/** True where the account may see and make things for every project of the child. */
+export async function isCloudAdmin(api: CloudApi): Promise<boolean> {
+  return (await api.account()).roles.includes('admin');
+}

@@ -1,0 +1,216 @@
+/**
+ * Replicas: copies of what the parent owns, in the children that need them. One function brings a replica from
+ * whatever state a crash may have left it in to the parent's revision, or away.
+ *
+ * Killed at any line: the row in `replicas` was there before anything was sent to the child (`sent_at`), so that the
+ * next call looks for the copy by its mark before it makes one. Where the child would take a second copy (kinds that
+ * are not `unique`), it also waits until a create that may still be under way there has had time to show.
+ */
+import { sql } from 'kysely';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Db, json, type Queryable } from '../db/database.ts';
+import type { ChildContext, Found, Replica, ReplicaKind } from './contract.ts';
+import { Later } from './later.ts';
+import './tables.ts';
+
+/** How long a create whose answer was lost may still take effect in the child. */
+export const SETTLE_MS = 15_000;
+const CLAIM_POLL_MS = 50;
+const CLAIM_PATIENCE_MS = 120_000;
+
+type Kind = ReplicaKind<{ revision: number }>;
+type Stored = Replica & { readonly retiring: boolean; readonly error: string | null; readonly settled: boolean };
+export type Present = Replica & { readonly child_id: string };
+
+export interface Replicas {
+  /** Brings a replica to the parent's current revision. Throws what the child said where that cannot be. */
+  ensure(context: ChildContext, kind: string, id: string): Promise<Present>;
+  /** Does what remains for one replica, whether bringing or removing. */
+  advance(context: ChildContext, kind: string, id: string): Promise<void>;
+  has(kind: string): boolean;
+}
+
+/**
+ * @param process name of this process, for claims: one process is at a replica at a time
+ */
+export function createReplicas(db: Db, kinds: ReadonlyMap<string, Kind>, process: string): Replicas {
+  // Callers of the same process share one way there: ten boots of one flavor make it once.
+  const underway = new Map<string, Promise<Present | undefined>>();
+
+  const kindOf = (kind: string): Kind => {
+    const found = kinds.get(kind);
+    if (found === undefined) throw new Error(`no replicated kind is registered as ${kind}`);
+    return found;
+  };
+
+  async function shared(context: ChildContext, kind: string, id: string): Promise<Present | undefined> {
+    const key = `${context.child}/${kind}/${id}`;
+    const running = underway.get(key);
+    if (running !== undefined) return running;
+    const started = claimed(context, kindOf(kind), id).finally(() => underway.delete(key));
+    underway.set(key, started);
+    return started;
+  }
+
+  async function claimed(context: ChildContext, kind: Kind, id: string): Promise<Present | undefined> {
+    const patience = Date.now() + CLAIM_PATIENCE_MS;
+    while (!(await take(context.child, kind.kind, id))) {
+      if (Date.now() > patience) throw new Later(1000, 'another process is at this replica');
+      await sleep(CLAIM_POLL_MS);
+    }
+    try {
+      return await bringThere(context, kind, id);
+    } finally {
+      await db.query
+        .updateTable('replicas')
+        .set({ claimed_by: null })
+        .where('kind', '=', kind.kind)
+        .where('resource_id', '=', id)
+        .where('child', '=', context.child)
+        .where('claimed_by', '=', process)
+        .execute();
+    }
+  }
+
+  async function take(child: string, kind: string, id: string): Promise<boolean> {
+    const result = await sql`
+      insert into replicas (kind, resource_id, child, claimed_by) values (${kind}, ${id}, ${child}, ${process})
+      on conflict (kind, resource_id, child) do update set claimed_by = excluded.claimed_by
+        where replicas.claimed_by is null
+      returning 1`.execute(db.query);
+    return result.rows.length > 0;
+  }
+
+  async function bringThere(context: ChildContext, kind: Kind, id: string): Promise<Present | undefined> {
+    const row = await kind.load(db.query, id);
+    const replica = await read(db.query, kind.kind, id, context.child);
+    if (replica === undefined) return undefined;
+    if (row === undefined || replica.retiring) {
+      await takeAway(context, kind, row, replica);
+      return undefined;
+    }
+    if (replica.child_id !== null && replica.revision === row.revision) return replica as Present;
+    await Promise.all((kind.needs?.(row) ?? []).map((need) => context.ensure(need.kind, need.id)));
+    const present = replica.child_id === null ? await makeOrFind(context, kind, row, replica) : (replica as Present);
+    if (present.revision === row.revision) return present;
+    const detail = await kind.bring?.(context, row, present);
+    return store(present, { revision: row.revision, ...(detail ? { detail } : {}) });
+  }
+
+  async function makeOrFind(
+    context: ChildContext,
+    kind: Kind,
+    row: { revision: number },
+    replica: Stored,
+  ): Promise<Present> {
+    const { resource_id: id } = replica;
+    const there = await kind.find(context, id, row);
+    if (there !== undefined) return adopt(replica, there, there.current === true ? row.revision : 0);
+    if (!kind.unique && !replica.settled) throw new Later(1000, 'a create of unknown outcome may still take effect');
+    await patch(replica, { sent_at: sql`clock_timestamp()` });
+    try {
+      const made = await kind.make(context, row);
+      return await adopt(replica, made, made.current === false ? 0 : row.revision);
+    } catch (error) {
+      const { status, uncertain } = error as { status?: unknown; uncertain?: unknown };
+      if (status === 409) {
+        const found = await kind.find(context, id, row);
+        if (found !== undefined) return adopt(replica, found, found.current === true ? row.revision : 0);
+      }
+      // A clear refusal made nothing; only silence leaves the question open.
+      if (typeof status === 'number' && uncertain !== true) await patch(replica, { sent_at: null });
+      throw error;
+    }
+  }
+
+  async function takeAway(context: ChildContext, kind: Kind, row: { revision: number } | undefined, replica: Stored) {
+    const child_id = replica.child_id ?? (await kind.find(context, replica.resource_id, row))?.child_id;
+    if (child_id !== undefined) await kind.remove(context, { ...replica, child_id });
+    else if (!kind.unique && !replica.settled)
+      throw new Later(1000, 'a create of unknown outcome may still take effect');
+    await sql`delete from replicas where ${key(replica)}`.execute(db.query);
+  }
+
+  async function adopt(replica: Stored, found: Found, revision: number): Promise<Present> {
+    return store(
+      { ...replica, child_id: found.child_id },
+      { revision, ...(found.detail ? { detail: found.detail } : {}) },
+    );
+  }
+
+  async function store(replica: Present, change: { revision: number; detail?: Readonly<Record<string, unknown>> }) {
+    await patch(replica, {
+      child_id: replica.child_id,
+      revision: change.revision,
+      sent_at: null,
+      error: null,
+      ...(change.detail === undefined ? {} : { detail: json(change.detail) }),
+    });
+    return { ...replica, ...change } as Present;
+  }
+
+  async function patch(replica: Replica, change: Record<string, unknown>): Promise<void> {
+    const sets = Object.entries(change).map(([name, value]) => sql`${sql.ref(name)} = ${value}`);
+    await sql`update replicas set ${sql.join(sets)} where ${key(replica)}`.execute(db.query);
+  }
+
+  return {
+    has: (kind) => kinds.has(kind),
+    async ensure(context, kind, id) {
+      const present = await current(db.query, kindOf(kind), id, context.child);
+      if (present !== undefined) return present;
+      const made = await shared(context, kind, id);
+      if (made === undefined) throw new Gone(kind, id);
+      return made;
+    },
+    async advance(context, kind, id) {
+      try {
+        await shared(context, kind, id);
+      } catch (error) {
+        const { failure, transient, tenantMessage } = error as {
+          failure?: string;
+          transient?: boolean;
+          tenantMessage?: string;
+        };
+        const final = failure === 'refused' && transient === false && tenantMessage !== undefined;
+        const replica = await read(db.query, kind, id, context.child);
+        // A removal is never given up: what is still in use now may be free later.
+        if (!final || replica === undefined || replica.retiring) throw error;
+        await patch(replica, { error: tenantMessage.slice(0, 1000) });
+        await kindOf(kind).failed?.(context, id, tenantMessage);
+        context.log.warn({ kind, id, err: error }, 'a child refused a replica');
+      }
+    },
+  };
+}
+
+/** The parent's object is going or gone; there is nothing to bring to the child. */
+export class Gone extends Error {
+  constructor(
+    readonly kind: string,
+    readonly id: string,
+  ) {
+    super(`${kind} ${id} is gone`);
+    this.name = 'Gone';
+  }
+}
+
+/** The hot path: a replica that is there and current costs two reads and no call. */
+async function current(query: Queryable, kind: Kind, id: string, child: string): Promise<Present | undefined> {
+  const [row, replica] = await Promise.all([kind.load(query, id), read(query, kind.kind, id, child)]);
+  if (row === undefined) throw new Gone(kind.kind, id);
+  if (replica === undefined || replica.child_id === null || replica.retiring) return undefined;
+  return replica.revision === row.revision ? (replica as Present) : undefined;
+}
+
+async function read(query: Queryable, kind: string, id: string, child: string): Promise<Stored | undefined> {
+  const result = await sql<Stored>`
+    select kind, resource_id, child, child_id, revision, detail, retiring, error,
+           sent_at is null or sent_at < clock_timestamp() - ${SETTLE_MS} * interval '1 millisecond' as settled
+    from replicas where kind = ${kind} and resource_id = ${id} and child = ${child}`.execute(query);
+  return result.rows[0];
+}
+
+function key(replica: Pick<Replica, 'kind' | 'resource_id' | 'child'>) {
+  return sql<boolean>`kind = ${replica.kind} and resource_id = ${replica.resource_id} and child = ${replica.child}`;
+}
