@@ -1,0 +1,84 @@
+/** The extensions that this network service has: clients look here before they use what not every cloud offers. */
+import { notFound } from '../http/fault.ts';
+import { type Operation, operation } from '../http/service.ts';
+import { chooseFields } from './edge-list.ts';
+
+/** Alias, name, description, and the day the extension came to be. */
+const EXTENSIONS: readonly (readonly [string, string, string, string])[] = [
+  ['agent', 'agent', 'Network agents; here, the proxies of the children.', '2013-02-03'],
+  ['allowed-address-pairs', 'Allowed Address Pairs', 'Further addresses that a port may send from.', '2013-07-23'],
+  ['availability_zone', 'Availability Zone', 'Availability zones.', '2015-01-01'],
+  ['binding', 'Port Binding', 'How and where a port is bound.', '2014-02-03'],
+  ['ext-gw-mode', 'Neutron L3 Configurable external gateway mode', 'SNAT at a gateway, or none.', '2013-03-28'],
+  ['external-net', 'Neutron external network', 'Networks that lead outside.', '2013-01-14'],
+  ['extra_dhcp_opt', 'Neutron Extra DHCP options', 'Further DHCP options of a port.', '2013-03-17'],
+  ['extraroute', 'Neutron Extra Route', 'Extra routes of a router.', '2013-02-01'],
+  ['extraroute-atomic', 'Atomically add/remove extra routes', 'Adding and removing single extra routes.', '2019-07-10'],
+  ['fip-port-details', 'Floating IP Port Details Extension', 'The port behind a floating IP.', '2018-04-09'],
+  ['net-mtu', 'Network MTU', 'The MTU of a network.', '2015-03-25'],
+  ['network_availability_zone', 'Network Availability Zone', 'Availability zones of networks.', '2015-01-01'],
+  ['pagination', 'Pagination support', 'Lists come in pages.', '2016-06-12'],
+  ['port-security', 'Port Security', 'Ports whose traffic is not filtered.', '2012-07-23'],
+  ['project-id', 'project_id field enabled', 'project_id beside tenant_id.', '2016-09-09'],
+  ['provider', 'Provider Network', 'How a network lies on physical ones.', '2012-09-07'],
+  ['quota_details', 'Quota details management support', 'How much of a quota is used.', '2017-02-10'],
+  ['quotas', 'Quota management support', 'Quotas of projects.', '2012-07-29'],
+  ['router', 'Neutron L3 Router', 'Routers, gateways and floating IPs.', '2012-07-20'],
+  ['router_availability_zone', 'Router Availability Zone', 'Availability zones of routers.', '2015-01-01'],
+  ['security-group', 'security-group', 'Security groups and their rules.', '2012-10-05'],
+  ['service-type', 'Neutron Service Type Management', 'Providers of advanced services: none.', '2013-01-20'],
+  ['sorting', 'Sorting support', 'Lists are sorted as asked.', '2016-06-12'],
+  ['standard-attr-description', 'standard-attr-description', 'Every object has a description.', '2016-02-10'],
+  ['standard-attr-revisions', 'Resource revision numbers', 'Every object counts its changes.', '2016-04-11'],
+  [
+    'standard-attr-tag',
+    'Tag support for resources with standard attribute: port, subnet, network, security_group, router, floatingip',
+    'Objects can be tagged.',
+    '2017-01-01',
+  ],
+  ['standard-attr-timestamp', 'Resource timestamps', 'Every object tells when it was made and changed.', '2016-09-12'],
+];
+
+const extensions = EXTENSIONS.map(([alias, name, description, day]) => ({
+  name,
+  alias,
+  description,
+  updated: `${day}T10:00:00-00:00`,
+  links: [],
+}));
+
+const policy = { name: 'get_extension', check: 'rule:public', description: 'List extensions' };
+
+/** `GET /extensions`, `GET /extensions/:alias`, and the list of service providers, which is empty. */
+export function extensionOperations(): Operation[] {
+  return [
+    operation({
+      method: 'GET',
+      path: '/extensions',
+      policy,
+      status: 200,
+      summary: 'List extensions',
+      handle: async (call) => ({ extensions: extensions.map((extension) => chooseFields(extension, call.query)) }),
+    }),
+    operation({
+      method: 'GET',
+      path: '/extensions/:alias',
+      policy,
+      status: 200,
+      summary: 'Show an extension',
+      handle: async (call) => {
+        const extension = extensions.find(({ alias }) => alias === call.params.alias);
+        if (extension !== undefined) return { extension };
+        throw notFound(`Extension with alias ${call.params.alias ?? ''} does not exist`, 'HTTPNotFound');
+      },
+    }),
+    operation({
+      method: 'GET',
+      path: '/service-providers',
+      policy: { name: 'get_service_provider', check: 'rule:public', description: 'List service providers' },
+      status: 200,
+      summary: 'List service providers; there are none',
+      handle: async () => ({ service_providers: [] }),
+    }),
+  ];
+}
