@@ -148,4 +148,6 @@ export function operation<Body = undefined>(definition: Operation<Body>): Operat
 export interface Service {
   readonly convention: Convention;
   readonly operations: readonly Operation[];
+  /** Rules beside those of the operations: of single fields (`resource.fieldRules`), or enforced inside a handler. */
+  readonly rules?: readonly PolicyRule[];
 }

@@ -88,7 +88,7 @@ export interface Resource<F extends Fields = Fields> {
   readonly table: string;
   readonly fields: F;
   /** Keys with columns of their own, beside those of BaseRow. */
-  readonly columns: readonly (keyof F & string)[];
+  readonly columns: readonly string[];
   /** Filters that are no field (`changes-since`). */
   readonly filters: Readonly<Record<string, FilterCondition>>;
   /** What becomes of attributes that nobody knows: refused, left out silently, or kept in `extra` and shown (Keystone). */
@@ -144,7 +144,7 @@ export function resource<const F extends Fields>(definition: {
     collection: definition.collection ?? `${definition.name}s`,
     table: definition.table,
     fields: definition.fields,
-    columns: columns as (keyof F & string)[],
+    columns,
     filters: definition.filters ?? {},
     unknownAttributes: definition.unknownAttributes ?? 'reject',
     fieldRules: entries.flatMap(([key, f]) => fieldRules(definition.name, f.name ?? key, f)),

@@ -39,9 +39,7 @@ export function bodySchema(
 
 /** Chosen by the key that is there, and not `anyOf`: a fault should speak of the attribute, not of two forms that did not fit. */
 function either(collection: string, bulk: TSchema, single: TSchema): TSchema {
-  const schema: Record<string, unknown> = { if: { type: 'object', required: [collection] }, else: single };
-  schema['then'] = bulk;
-  return schema as unknown as TSchema;
+  return { if: { type: 'object', required: [collection] }, then: bulk, else: single } as unknown as TSchema;
 }
 
 /** The microversions at which a request schema of the resource changes, ascending. */
