@@ -1,0 +1,60 @@
+/** What a floating IP is: its fields as Neutron shows them. */
+import { Type } from 'typebox';
+import { nullable, computed, field, resource, type Row, Timestamp, type BaseRow } from '../resource/resource.ts';
+import { createStore } from '../resource/store.ts';
+import { tagFilters } from './tag-filters.ts';
+
+const Uuid = Type.String({ format: 'uuid' });
+const Address = Type.String({ format: 'ipv4' });
+const Text = Type.String({ maxLength: 255 });
+
+export const floatingIp = resource({
+  name: 'floatingip',
+  table: 'floating_ips',
+  filters: tagFilters,
+  fields: {
+    id: field(Type.String(), { filter: true }),
+    project_id: field(Text, { create: 'optional', filter: true, sort: true }),
+    floating_ip_address: field(Type.String(), {
+      create: 'optional',
+      input: nullable(Address),
+      filter: true,
+      sort: true,
+      settableBy: 'rule:admin_only',
+    }),
+    floating_network_id: field(Type.String(), { create: 'required', input: Uuid, filter: true, sort: true }),
+    router_id: field(nullable(Type.String()), { filter: true, sort: true }),
+    port_id: field(nullable(Type.String()), {
+      create: 'optional',
+      update: true,
+      input: nullable(Uuid),
+      filter: true,
+      sort: true,
+    }),
+    fixed_ip_address: field(nullable(Type.String()), {
+      create: 'optional',
+      update: true,
+      input: nullable(Address),
+      filter: true,
+      sort: true,
+    }),
+    status: field(Type.String(), { filter: true, sort: true, default: 'DOWN' }),
+    description: field(Text, { create: 'optional', update: true, filter: true, default: '' }),
+    qos_policy_id: computed(() => null),
+    port_details: computed<{ port_details?: unknown }>((row) => row.port_details ?? null),
+    port_forwardings: computed(() => []),
+    // Where the address is from: asked for on create, never shown (the network may have several).
+    subnet_id: field(Type.String(), { create: 'optional', input: nullable(Uuid), column: true, show: 'never' }),
+    child: field(Type.String(), { column: true, show: 'never' }),
+    floating_port_id: field(Type.String(), { column: true, show: 'never' }),
+    tags: field(Type.Array(Type.String()), { column: true, default: [] }),
+    created_at: field(Timestamp),
+    updated_at: field(Timestamp),
+    revision_number: computed<BaseRow>((row) => row.revision - 1),
+  },
+});
+
+/** A floating IP as it is stored. */
+export type FloatingIp = Row<typeof floatingIp>;
+
+export const floatingIps = createStore(floatingIp);
