@@ -1,0 +1,291 @@
+/** The server: its fields, and how each shows at which microversion. */
+import { createHash } from 'node:crypto';
+import { Type } from 'typebox';
+import type { RequestContext } from '../../http/service.ts';
+import {
+  computed,
+  field,
+  nullable,
+  resource,
+  type BaseRow,
+  type Resource,
+  type RowOf,
+  Timestamp,
+} from '../../resource/resource.ts';
+import { createStore, type Store } from '../../resource/store.ts';
+
+/** The flavor as it was when the server got it: later changes and its deletion do not reach the server. */
+export interface ServerFlavor {
+  readonly id: string;
+  readonly name: string;
+  readonly vcpus: number;
+  readonly ram: number;
+  readonly disk: number;
+  readonly ephemeral: number;
+  readonly swap: number;
+  readonly extra_specs: Readonly<Record<string, string>>;
+}
+
+export interface ServerFault {
+  readonly code: number;
+  readonly created: string;
+  readonly message: string;
+}
+
+/** One address under its network's name, in Nova's own form. */
+export interface ServerAddress {
+  readonly version: 4 | 6;
+  readonly addr: string;
+  readonly 'OS-EXT-IPS:type': 'fixed' | 'floating';
+  readonly 'OS-EXT-IPS-MAC:mac_addr': string;
+}
+
+/** What is only needed to make the server in its child; gone once that is done. */
+export interface BootRequest {
+  readonly admin_pass: string | null;
+  readonly block_devices: readonly BootDevice[];
+  readonly personality: readonly unknown[];
+  readonly scheduler_hints: Readonly<Record<string, unknown>>;
+  /** Whether the request said `networks: none`. */
+  readonly no_network: boolean;
+}
+
+/** A block device of the boot in Nova's v2 form, with the parent's ids. */
+export interface BootDevice {
+  readonly source_type: 'volume' | 'image' | 'snapshot' | 'blank';
+  readonly destination_type: 'volume' | 'local';
+  readonly uuid: string | null;
+  readonly boot_index: number | null;
+  readonly volume_size: number | null;
+  readonly delete_on_termination: boolean;
+  readonly rest: Readonly<Record<string, unknown>>;
+}
+
+/** Something asked of the child, kept until it was carried out there. */
+export interface PendingAction {
+  readonly key: string;
+  /** The body's key in Nova's action, or one of `attach_volume`, `detach_volume`, `attach_interface`, `detach_interface`. */
+  readonly action: string;
+  /** In Nova's form, with the parent's ids. */
+  readonly body: unknown;
+  readonly request_id: string;
+  /** The record in `server_actions`. */
+  readonly record_id: number;
+  /** Whether it moves the server's states, so that a child's states read before do not count. */
+  readonly stateful: boolean;
+  /** Set, in a committed change, before it is sent: sent already once, its answer may have been lost. */
+  readonly sent_at: string | null;
+}
+
+export interface ResizeState {
+  readonly from: ServerFlavor;
+  readonly to: ServerFlavor;
+}
+
+const hidden = { show: 'never' } as const;
+const hiddenColumn = { show: 'never', column: true } as const;
+const text = Type.String();
+const textOrNull = nullable(Type.String());
+const momentColumn = { show: 'never', column: true } as const;
+
+const stored = {
+  id: field(text, { show: 'always' }),
+  name: field(text, { show: 'always', column: true, sort: true }),
+  project_id: field(text, { name: 'tenant_id', show: 'detail', sort: true }),
+  user_id: field(text, { column: true, sort: true }),
+  status: field(text, hiddenColumn),
+  vm_state: field(text, { name: 'OS-EXT-STS:vm_state', column: true, sort: true }),
+  task_state: field(textOrNull, { name: 'OS-EXT-STS:task_state', column: true }),
+  power_state: field(Type.Integer(), { name: 'OS-EXT-STS:power_state', column: true, sort: true }),
+  zone: field(text, { name: 'OS-EXT-AZ:availability_zone', column: true, sort: true }),
+  created_at: field(Timestamp, { name: 'created' }),
+  updated_at: field(Timestamp, { name: 'updated' }),
+  metadata: field(Type.Unsafe<Record<string, string>>({ type: 'object' }), { default: {} }),
+  access_ip_v4: field(text, { name: 'accessIPv4', default: '' }),
+  access_ip_v6: field(text, { name: 'accessIPv6', default: '' }),
+  disk_config: field(text, { name: 'OS-DCF:diskConfig', default: 'MANUAL' }),
+  config_drive: field(text, { default: '' }),
+  volumes: field(Type.Unsafe<{ id: string; delete_on_termination: boolean }[]>({ type: 'array' }), {
+    ...hidden,
+    default: [],
+  }),
+  locked: field(Type.Boolean(), { since: 9, column: true, sort: true }),
+  locked_reason: field(textOrNull, { since: 73, default: null }),
+  description: field(textOrNull, { since: 19, default: null }),
+  tags: field(Type.Array(text), { since: 26, column: true }),
+  trusted_image_certificates: field(nullable(Type.Array(text)), { since: 63, default: null }),
+  pinned_zone: field(textOrNull, { name: 'pinned_availability_zone', since: 96, default: null }),
+  key_name: field(text, { ...hiddenColumn, sort: true }),
+  key_id: field(textOrNull, { ...hidden, default: null }),
+  hostname: field(text, { ...hiddenColumn, sort: true }),
+  child: field(textOrNull, hiddenColumn),
+  child_id: field(textOrNull, hiddenColumn),
+  flavor_id: field(text, { ...hiddenColumn, sort: true }),
+  image_id: field(text, { ...hiddenColumn, sort: true }),
+  reservation_id: field(text, hiddenColumn),
+  launch_index: field(Type.Integer(), { ...hidden, default: 0 }),
+  root_device_name: field(textOrNull, { ...hidden, default: null }),
+  user_data: field(textOrNull, { ...hidden, default: null }),
+  flavor_copy: field(Type.Unsafe<ServerFlavor>({ type: 'object' }), hidden),
+  address_list: field(Type.Unsafe<Record<string, ServerAddress[]>>({ type: 'object' }), { ...hidden, default: {} }),
+  groups: field(Type.Array(text), { ...hidden, default: [] }),
+  ips: field(Type.Array(text), hiddenColumn),
+  fault_record: field(Type.Unsafe<ServerFault | null>({ type: 'object' }), { ...hidden, default: null }),
+  percent: field(Type.Integer(), { ...hidden, default: 0 }),
+  launched_at: field(nullable(Timestamp), momentColumn),
+  terminated_at: field(nullable(Timestamp), momentColumn),
+  deleted_at: field(nullable(Timestamp), momentColumn),
+  attention: field(Type.Boolean(), hiddenColumn),
+  create_sent_at: field(nullable(Timestamp), momentColumn),
+  delete_sent_at: field(nullable(Timestamp), momentColumn),
+  acted_at: field(nullable(Timestamp), momentColumn),
+  boot: field(Type.Unsafe<BootRequest | null>({ type: 'object' }), { ...hidden, default: null }),
+  pending: field(Type.Unsafe<PendingAction[]>({ type: 'array' }), { ...hidden, default: [] }),
+  resize: field(Type.Unsafe<ResizeState | null>({ type: 'object' }), { ...hidden, default: null }),
+  /** Counts changes of name, description, hostname, metadata and tags; `facts_pushed` is the count the child has. */
+  facts: field(Type.Integer(), { ...hidden, default: 0 }),
+  facts_pushed: field(Type.Integer(), { ...hidden, default: 0 }),
+} as const;
+
+export type ServerRow = BaseRow & RowOf<typeof stored>;
+
+export const EXTENDED_RULE = {
+  name: 'os_compute_api:os-extended-server-attributes',
+  check: 'rule:admin',
+  description: 'See where a server is and what the operator knows of it',
+};
+const EXTENDED = `rule:${EXTENDED_RULE.name}`;
+export const EXTRA_SPECS_RULE = {
+  name: 'os_compute_api:servers:show:flavor-extra-specs',
+  check: 'rule:project_reader_or_admin',
+  description: "See the extra specs of a server's flavor",
+};
+
+const WITH_PROGRESS = new Set(['ACTIVE', 'BUILD', 'REBUILD', 'RESIZE', 'VERIFY_RESIZE', 'MIGRATING']);
+const deletedOr = (row: ServerRow): string => (row.deleted_at === null ? row.status : 'DELETED');
+
+/** Where a server is, so that its own tenant can tell two hosts apart and nobody else learns anything. */
+export function hostIdOf(projectId: string, child: string | null): string {
+  return child === null ? '' : createHash('sha224').update(`${projectId}${child}`).digest('hex');
+}
+
+/** The first host-name a server's name makes, as Nova sanitises it. */
+export function hostnameOf(name: string, fallback: string): string {
+  const clean = name
+    .normalize('NFKD')
+    .replace(/[^\x20-\x7e]/g, '')
+    .replaceAll(/[ _.]/g, '-')
+    .replaceAll(/[^\w-]+/g, '')
+    .toLowerCase()
+    .replace(/^[.-]+|[.-]+$/g, '')
+    .slice(0, 63)
+    .replace(/[.-]+$/, '');
+  return clean === '' ? fallback : clean;
+}
+
+/** Links to a server, below the versioned and the unversioned root. */
+export function linksOf(context: RequestContext, collection: string, id: string): { rel: string; href: string }[] {
+  return [{ rel: 'self', href: `${context.baseUrl}/${collection}/${id}` }, bookmark(context, collection, id)];
+}
+
+function bookmark(context: RequestContext, collection: string, id: string): { rel: string; href: string } {
+  return { rel: 'bookmark', href: `${context.publicUrl}/compute/${collection}/${id}` };
+}
+
+const instanceName = (row: ServerRow): string => `instance-${row.id.slice(0, 8)}`;
+/** Nova writes these two with microseconds and no zone. */
+const withMicroseconds = (iso: string | null): string | null => (iso === null ? null : iso.replace(/Z$/, ''));
+
+export const server: Resource = resource({
+  name: 'server',
+  table: 'servers',
+  fields: {
+    ...stored,
+    shown_status: computed<ServerRow>(deletedOr, { name: 'status' }),
+    links: computed<ServerRow>((row, context) => linksOf(context, 'servers', row.id), { show: 'always' }),
+    hostId: computed<ServerRow>((row) => hostIdOf(row.project_id, row.child)),
+    image: computed<ServerRow>((row, context) =>
+      row.image_id === '' ? '' : { id: row.image_id, links: [bookmark(context, 'images', row.image_id)] },
+    ),
+    flavor: computed<ServerRow>(
+      (row, context) => ({ id: row.flavor_id, links: [bookmark(context, 'flavors', row.flavor_id)] }),
+      { until: 46 },
+    ),
+    flavor_embedded: computed<ServerRow>(
+      ({ flavor_copy: { vcpus, ram, disk, ephemeral, swap, name, extra_specs } }, context) => ({
+        vcpus,
+        ram,
+        disk,
+        ephemeral,
+        swap,
+        original_name: name,
+        ...(context.allowed(EXTRA_SPECS_RULE.name) ? { extra_specs } : {}),
+      }),
+      { name: 'flavor', since: 47 },
+    ),
+    addresses: computed<ServerRow>((row) => (row.vm_state === 'building' ? {} : row.address_list)),
+    security_groups: computed<ServerRow>((row) =>
+      row.groups.length === 0 ? undefined : row.groups.map((name) => ({ name })),
+    ),
+    key: computed<ServerRow>((row) => (row.key_name === '' ? null : row.key_name), { name: 'key_name' }),
+    fault: computed<ServerRow>((row) =>
+      ['ERROR', 'DELETED'].includes(deletedOr(row)) ? (row.fault_record ?? undefined) : undefined,
+    ),
+    progress: computed<ServerRow>((row) => (WITH_PROGRESS.has(deletedOr(row)) ? row.percent : undefined)),
+    launched: computed<ServerRow>((row) => withMicroseconds(row.launched_at), { name: 'OS-SRV-USG:launched_at' }),
+    terminated: computed<ServerRow>((row) => withMicroseconds(row.terminated_at), { name: 'OS-SRV-USG:terminated_at' }),
+    volumes_attached_2_1: computed<ServerRow>((row) => row.volumes.map(({ id }) => ({ id })), {
+      name: 'os-extended-volumes:volumes_attached',
+      until: 2,
+    }),
+    volumes_attached: computed<ServerRow>((row) => row.volumes, {
+      name: 'os-extended-volumes:volumes_attached',
+      since: 3,
+    }),
+    ext_host: computed<ServerRow>((row) => row.child, { name: 'OS-EXT-SRV-ATTR:host', visibleTo: EXTENDED }),
+    ext_node: computed<ServerRow>((row) => row.child, {
+      name: 'OS-EXT-SRV-ATTR:hypervisor_hostname',
+      visibleTo: EXTENDED,
+    }),
+    ext_name: computed<ServerRow>(instanceName, { name: 'OS-EXT-SRV-ATTR:instance_name', visibleTo: EXTENDED }),
+    ext_reservation: computed<ServerRow>((row) => row.reservation_id, {
+      name: 'OS-EXT-SRV-ATTR:reservation_id',
+      since: 3,
+      visibleTo: EXTENDED,
+    }),
+    ext_index: computed<ServerRow>((row) => row.launch_index, {
+      name: 'OS-EXT-SRV-ATTR:launch_index',
+      since: 3,
+      visibleTo: EXTENDED,
+    }),
+    ext_hostname: computed<ServerRow>((row) => row.hostname, {
+      name: 'OS-EXT-SRV-ATTR:hostname',
+      since: 3,
+      until: 89,
+      visibleTo: EXTENDED,
+    }),
+    shown_hostname: computed<ServerRow>((row) => row.hostname, { name: 'OS-EXT-SRV-ATTR:hostname', since: 90 }),
+    ext_kernel: computed<ServerRow>(() => '', {
+      name: 'OS-EXT-SRV-ATTR:kernel_id',
+      since: 3,
+      visibleTo: EXTENDED,
+    }),
+    ext_ramdisk: computed<ServerRow>(() => '', {
+      name: 'OS-EXT-SRV-ATTR:ramdisk_id',
+      since: 3,
+      visibleTo: EXTENDED,
+    }),
+    ext_root: computed<ServerRow>((row) => row.root_device_name, {
+      name: 'OS-EXT-SRV-ATTR:root_device_name',
+      since: 3,
+      visibleTo: EXTENDED,
+    }),
+    ext_user_data: computed<ServerRow>((row) => row.user_data, {
+      name: 'OS-EXT-SRV-ATTR:user_data',
+      since: 3,
+      visibleTo: EXTENDED,
+    }),
+  },
+});
+
+export const serverStore: Store<ServerRow> = createStore<typeof server, ServerRow>(server);
