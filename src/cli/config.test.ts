@@ -1,0 +1,42 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { readConfig } from './config.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'headwater-config-'));
+function read(text: string) {
+  const path = join(folder, 'headwater.yaml');
+  writeFileSync(path, text);
+  return readConfig(path);
+}
+
+describe('the configuration file', () => {
+  it('needs no more than the children, and has a sane default for the rest', () => {
+    const config = read('children:\n  east: { cloud: child1, zones: { east: nova } }\n');
+    expect(config).toMatchObject({
+      listen: { host: '127.0.0.1', port: 8080 },
+      public_url: 'http://127.0.0.1:8080',
+      database: { url: undefined },
+      children: [{ name: 'east', cloud: 'child1', zones: { east: 'nova' }, tenancy: 'mirrored' }],
+    });
+  });
+
+  it.each([
+    ['children: { east: { zones: { east: nova } } }', '`children.east` lacks `cloud`', 'clouds.yaml'],
+    ['children: { east: { cloud: a, zones: {} } }', '`children.east.zones`', 'zones: { east: nova }'],
+    ['children: { east: { cloud: a, zones: { e: n }, tenency: shared } }', '`tenency`', 'spelling'],
+    ['children: { East: { cloud: a, zones: { e: n } } }', 'East', 'lower-case'],
+    ['listen: here\nchildren: { east: { cloud: a, zones: { e: n } } }', '`listen`', '127.0.0.1:8080'],
+    ['listen: a:99999\nchildren: { east: { cloud: a, zones: { e: n } } }', 'no port 99999', '127.0.0.1:8080'],
+    ['', 'the file lacks `children`', 'east'],
+    ['children: [', 'not YAML', ''],
+  ])('says of %j which key is wrong and how to mend it', (text, key, mend) => {
+    expect(() => read(text)).toThrow(key);
+    if (mend !== '') expect(() => read(text)).toThrow(mend);
+  });
+
+  it('says so where there is no file', () => {
+    expect(() => readConfig(join(folder, 'nothing.yaml'))).toThrow('--config');
+  });
+});

@@ -1,0 +1,149 @@
+/** The operator's file: what it may say, what holds where it does not, and errors that name the key and the mend. */
+import { existsSync, readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { type Static, Type } from 'typebox';
+import { parseDocument } from 'yaml';
+import { check } from '../http/validation.ts';
+
+const Child = Type.Object(
+  {
+    cloud: Type.String({ minLength: 1 }),
+    zones: Type.Record(Type.String({ pattern: '^[^:,\\s]{1,255}$' }), Type.String({ minLength: 1 }), {
+      minProperties: 1,
+      additionalProperties: false,
+    }),
+    tenancy: Type.Optional(Type.Union([Type.Literal('mirrored'), Type.Literal('shared'), Type.Literal('federated')])),
+    external_networks: Type.Optional(Type.Record(Type.String(), Type.String())),
+    concurrency: Type.Optional(Type.Integer({ minimum: 1, maximum: 256 })),
+    timeout_ms: Type.Optional(Type.Integer({ minimum: 1000, maximum: 600_000 })),
+  },
+  { additionalProperties: false },
+);
+
+const File = Type.Object(
+  {
+    listen: Type.Optional(Type.String({ pattern: '^(\\[[0-9a-fA-F:]+\\]|[^:]+):\\d{1,5}$' })),
+    public_url: Type.Optional(Type.String({ pattern: '^https?://[^/\\s]+$' })),
+    database: Type.Optional(
+      Type.Object(
+        {
+          url: Type.Optional(Type.String({ pattern: '^postgres(ql)?://' })),
+          max_connections: Type.Optional(Type.Integer({ minimum: 2, maximum: 500 })),
+        },
+        { additionalProperties: false },
+      ),
+    ),
+    data_dir: Type.Optional(Type.String({ minLength: 1 })),
+    admin_password_env: Type.Optional(Type.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]*$' })),
+    log_level: Type.Optional(
+      Type.Union(['trace', 'debug', 'info', 'warn', 'error', 'silent'].map((level) => Type.Literal(level))),
+    ),
+    children: Type.Record(Type.String({ pattern: '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$' }), Child, {
+      minProperties: 1,
+      additionalProperties: false,
+    }),
+  },
+  { additionalProperties: false },
+);
+
+export interface Config {
+  readonly listen: { readonly host: string; readonly port: number };
+  readonly public_url: string;
+  readonly database: { readonly url: string | undefined; readonly max_connections: number };
+  readonly data_dir: string;
+  readonly admin_password_env: string | undefined;
+  readonly log_level: string;
+  readonly children: readonly ConfiguredChild[];
+}
+
+export interface ConfiguredChild {
+  readonly name: string;
+  readonly cloud: string;
+  readonly zones: Readonly<Record<string, string>>;
+  readonly tenancy: 'mirrored' | 'shared' | 'federated';
+  readonly external_networks?: Readonly<Record<string, string>>;
+  readonly concurrency: number;
+  readonly timeout_ms: number;
+}
+
+/** A fault of the operator's, told in one line. */
+export class ConfigError extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = 'ConfigError';
+  }
+}
+
+const MENDS: Readonly<Record<string, string>> = {
+  listen: 'write an address and a port, as in `listen: 127.0.0.1:8080`',
+  public_url: 'write the URL that clients use, without a path, as in `public_url: https://cloud.example.org`',
+  database: 'write `database: { url: "postgres://user:password@host/name" }`, or leave it out for the embedded server',
+  children:
+    'write one entry a child, as in `east: { cloud: child1, zones: { east: nova } }`; names are lower-case letters, digits and dashes',
+  cloud: 'name an entry of your clouds.yaml, as in `cloud: child1`',
+  zones: "write the parent's zones and the child's own, as in `zones: { east: nova }`",
+  tenancy: 'write one of mirrored, shared, federated',
+  log_level: 'write one of trace, debug, info, warn, error, silent',
+  admin_password_env: 'name an environment variable, as in `admin_password_env: HEADWATER_ADMIN_PASSWORD`',
+};
+
+/**
+ * Reads and checks a configuration file.
+ * @throws ConfigError naming the file, the key and how to mend it
+ */
+export function readConfig(path: string): Config {
+  if (!existsSync(path)) throw new ConfigError(`${path}: there is no such file; name one with --config`);
+  const document = parseDocument(readFileSync(path, 'utf8'), { prettyErrors: true });
+  const broken = document.errors[0];
+  if (broken !== undefined) throw new ConfigError(`${path}: this is not YAML: ${broken.message.split('\n')[0]}`);
+  const value: unknown = document.toJS({ maxAliasCount: 100 }) ?? {};
+  const problem = check(File, value);
+  if (problem !== undefined)
+    throw new ConfigError(`${path}: ${explain(problem.path, problem.property, problem.message, problem.keyword)}`);
+  return complete(value as Static<typeof File>, path);
+}
+
+function explain(pointer: string, property: string | undefined, message: string, keyword: string): string {
+  const parts = pointer.split('/').filter((part) => part !== '');
+  const where = parts.length === 0 ? 'the file' : `\`${parts.join('.')}\``;
+  if (keyword === 'required') return `${where} lacks \`${property}\`: ${mend([property ?? '', ...parts])}`;
+  if (keyword === 'additionalProperties' && (parts.at(-1) === 'children' || parts.at(-1) === 'zones')) {
+    return `${where}: \`${property}\` is no good name: ${mend(parts.toReversed())}`;
+  }
+  if (keyword === 'additionalProperties') {
+    return `${where} has a key that nobody knows: \`${property}\`; mend its spelling or take it out`;
+  }
+  return `${where}: ${message}: ${mend(parts.toReversed())}`;
+}
+
+function mend(parts: readonly string[]): string {
+  for (const part of parts) {
+    const known = MENDS[part];
+    if (known !== undefined) return known;
+  }
+  return MENDS.children ?? '';
+}
+
+function complete(file: Static<typeof File>, path: string): Config {
+  const listen = file.listen ?? '127.0.0.1:8080';
+  const at = listen.lastIndexOf(':');
+  const port = Number(listen.slice(at + 1));
+  if (port > 65_535) throw new ConfigError(`${path}: \`listen\`: there is no port ${port}: ${MENDS.listen}`);
+  return {
+    listen: { host: listen.slice(0, at).replace(/^\[|\]$/g, ''), port },
+    public_url: file.public_url ?? `http://${listen}`,
+    database: { url: file.database?.url, max_connections: file.database?.max_connections ?? 20 },
+    data_dir: resolve(file.data_dir ?? '/var/lib/headwater'),
+    admin_password_env: file.admin_password_env,
+    log_level: file.log_level ?? 'info',
+    children: Object.entries(file.children).map(([name, child]) => ({
+      name,
+      cloud: child.cloud,
+      zones: child.zones,
+      tenancy: child.tenancy ?? 'mirrored',
+      concurrency: child.concurrency ?? 16,
+      timeout_ms: child.timeout_ms ?? 60_000,
+      ...(child.external_networks === undefined ? {} : { external_networks: child.external_networks }),
+    })),
+  };
+}
