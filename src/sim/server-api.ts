@@ -1,11 +1,11 @@
 /** Simulated Nova's servers API: lists, create, update, tags, metadata, volume attachments, interfaces. */
+import { addInterfaces, addVolumes } from './server-attachment.ts';
 import { type Call, type Reply, route, section, type Service } from './http.ts';
-import { bindPort, dropPort, portMissing, serverPorts, setPortStatus, unbindPort } from './network-port.ts';
+import { acceptServer } from './server-accept.ts';
 import { page, pageBody, sorted } from './paging.ts';
-import { type Server, serverLinks, serverView, statusOf } from './server.ts';
-import { act, requireState } from './server-action.ts';
-import { acceptServer, addPort, change, deleteServer } from './server-life.ts';
-import { attachVolume, detachVolume, reserveVolume, setVolumeStatus } from './volume.ts';
+import { type Server, obtainServer, serverLinks, serverView, statusOf } from './server.ts';
+import { act } from './server-action.ts';
+import { change, deleteServer } from './server-life.ts';
 import {
   isTrue,
   micros,
@@ -20,16 +20,7 @@ import {
   type World,
 } from './world.ts';
 
-const missing = (id: string): SimFault => new SimFault(404, `Instance ${id} could not be found.`);
 const markerMissing = (id: string): SimFault => new SimFault(400, `marker [${id}] not found`);
-
-function obtain(world: World, call: Call): Server {
-  const id = call.params['id'] ?? '';
-  const server = world.state.servers.get(id);
-  if (server === undefined || server.isDeleted || !(call.isAdmin || server.projectId === call.projectId))
-    throw missing(id);
-  return server;
-}
 
 function readTime(call: Call, name: string): number | undefined {
   const text = call.query.get(name);
@@ -115,7 +106,7 @@ function addTags(world: World, service: Service): void {
   };
   const get = (call: Call): Server => {
     refuseOld(call);
-    return obtain(world, call);
+    return obtainServer(world, call);
   };
   const noTag = (server: Server, tag: string): SimFault => new SimFault(404, `Server ${server.id} has no tag '${tag}'`);
   route(service, 'GET', '/servers/:id/tags', (call) => ({ status: 200, body: { tags: [...get(call).tags] } }));
@@ -152,190 +143,27 @@ function addTags(world: World, service: Service): void {
 function addMetadata(world: World, service: Service): void {
   const path = '/servers/:id/metadata';
   const show = (server: Server): Reply => ({ status: 200, body: { metadata: { ...server.metadata } } });
-  route(service, 'GET', path, (call) => show(obtain(world, call)));
+  route(service, 'GET', path, (call) => show(obtainServer(world, call)));
   for (const method of ['POST', 'PUT']) {
     route(service, method, path, (call) => {
-      const server = obtain(world, call);
+      const server = obtainServer(world, call);
       const given = textMap(section(call, 'metadata'));
       change(server, { metadata: { ...(method === 'POST' ? server.metadata : {}), ...given } });
       return show(server);
     });
   }
   route(service, 'PUT', `${path}/:key`, (call) => {
-    const server = obtain(world, call);
+    const server = obtainServer(world, call);
     const meta = textMap(section(call, 'meta'));
     change(server, { metadata: { ...server.metadata, ...meta } });
     return { status: 200, body: { meta } };
   });
   route(service, 'DELETE', `${path}/:key`, (call) => {
-    const server = obtain(world, call);
+    const server = obtainServer(world, call);
     const { [call.params['key'] ?? '']: gone, ...metadata } = server.metadata;
     if (gone === undefined) throw new SimFault(404, 'Metadata item was not found');
     change(server, { metadata });
     return { status: 204 };
-  });
-}
-
-function addVolumes(world: World, service: Service): void {
-  const path = '/servers/:id/os-volume_attachments';
-  const view = (call: Call, server: Server, volumeId: string, isNew = false): Row => {
-    const device = server.devices.find((one) => one.volumeId === volumeId);
-    const attachment = world.state.volumes.get(volumeId)?.attachments.find((one) => one.server_id === server.id);
-    const row: Row = { volumeId, serverId: server.id, device: device?.device ?? null };
-    if (call.minor < 89 || isNew) row['id'] = volumeId;
-    if (call.minor >= 70) row['tag'] = device?.tag ?? null;
-    if (call.minor >= 79) row['delete_on_termination'] = device?.isDeletedWithServer ?? false;
-    if (call.minor >= 89 && !isNew)
-      Object.assign(row, { attachment_id: attachment?.attachment_id ?? null, bdm_uuid: device?.id ?? null });
-    return row;
-  };
-  const held = (call: Call, server: Server): string => {
-    const id = call.params['volume'] ?? '';
-    if (!server.devices.some((one) => one.volumeId === id)) throw new SimFault(404, `volume_id not found: ${id}`);
-    return id;
-  };
-  route(service, 'GET', path, (call) => {
-    const server = obtain(world, call);
-    const ids = server.devices.flatMap((one) => one.volumeId ?? []);
-    return { status: 200, body: { volumeAttachments: ids.map((id) => view(call, server, id)) } };
-  });
-  route(service, 'GET', `${path}/:volume`, (call) => {
-    const server = obtain(world, call);
-    return { status: 200, body: { volumeAttachment: view(call, server, held(call, server)) } };
-  });
-  route(service, 'POST', path, (call) => {
-    const server = obtain(world, call);
-    const given = section(call, 'volumeAttachment');
-    const volume = world.state.volumes.get(textOf(given['volumeId']));
-    if (volume === undefined) throw new SimFault(404, `Volume ${textOf(given['volumeId'])} could not be found.`);
-    requireState(server, 'attach_volume', [
-      'active',
-      'stopped',
-      'paused',
-      'suspended',
-      'resized',
-      'shelved',
-      'shelved_offloaded',
-    ]);
-    if (volume.availability_zone !== server.zone) {
-      throw new SimFault(
-        400,
-        `Invalid volume: Instance ${server.id} and volume ${volume.id} are not in the same availability_zone. Instance is in ${server.zone}. Volume is in ${volume.availability_zone}`,
-      );
-    }
-    reserveVolume(volume);
-    const taken = new Set(['/dev/sda', ...server.devices.map((one) => one.device)]);
-    const free = [...'abcdefghijklmnopqrstuvwxyz'].map((letter) => `/dev/sd${letter}`).find((one) => !taken.has(one));
-    const device = textOf(given['device']) || free || '/dev/sdz';
-    server.devices.push({
-      source_type: 'volume',
-      uuid: volume.id,
-      volumeId: volume.id,
-      size: undefined,
-      volume_type: '',
-      isRoot: false,
-      isDeletedWithServer: call.minor >= 79 && isTrue(given['delete_on_termination']),
-      tag: textOf(given['tag']) || null,
-      id: newId(),
-      device,
-    });
-    world.later(world.timing.action_ms / 2, () => {
-      if (volume.status === 'reserved') setVolumeStatus(volume, 'attaching');
-    });
-    world.later(world.timing.action_ms, () => {
-      if (volume.status === 'attaching' || volume.status === 'reserved')
-        attachVolume(volume, server.id, device, server.host ?? '');
-    });
-    return { status: 200, body: { volumeAttachment: view(call, server, volume.id, true) } };
-  });
-  route(service, 'DELETE', `${path}/:volume`, (call) => {
-    const server = obtain(world, call);
-    const id = held(call, server);
-    requireState(server, 'detach_volume', [
-      'active',
-      'stopped',
-      'paused',
-      'suspended',
-      'resized',
-      'shelved',
-      'shelved_offloaded',
-    ]);
-    const volume = world.state.volumes.get(id);
-    if (server.devices.some((one) => one.volumeId === id && one.isRoot))
-      throw new SimFault(403, 'Cannot detach a root device volume');
-    if (volume !== undefined && volume.status !== 'in-use') {
-      throw new SimFault(
-        400,
-        `Invalid volume: Invalid input received: Invalid volume: Volume ${id} status must be in-use to detach, but it is ${volume.status}.`,
-      );
-    }
-    if (volume !== undefined) setVolumeStatus(volume, 'detaching');
-    world.later(world.timing.action_ms, () => {
-      const at = server.devices.findIndex((one) => one.volumeId === id);
-      if (at >= 0) server.devices.splice(at, 1);
-      if (volume !== undefined) detachVolume(volume, server.id);
-    });
-    return { status: 202 };
-  });
-}
-
-function addInterfaces(world: World, service: Service): void {
-  const path = '/servers/:id/os-interface';
-  const view = (call: Call, portId: string): Row => {
-    const port = world.state.ports.get(portId);
-    if (port === undefined) throw portMissing(portId);
-    const row: Row = {
-      net_id: port.network_id,
-      port_id: port.id,
-      mac_addr: port.mac_address,
-      port_state: port.status,
-      fixed_ips: port.fixed_ips,
-    };
-    if (call.minor >= 70) row['tag'] = null;
-    return row;
-  };
-  route(service, 'GET', path, (call) => {
-    const ports = serverPorts(world, obtain(world, call).id);
-    return { status: 200, body: { interfaceAttachments: ports.map((one) => view(call, one.id)) } };
-  });
-  route(service, 'GET', `${path}/:port`, (call) => {
-    const server = obtain(world, call);
-    const id = call.params['port'] ?? '';
-    if (world.state.ports.get(id)?.device_id !== server.id)
-      throw new SimFault(404, `Instance ${server.id} does not have a port with id ${id}`);
-    return { status: 200, body: { interfaceAttachment: view(call, id) } };
-  });
-  route(service, 'POST', path, (call) => {
-    const server = obtain(world, call);
-    requireState(server, 'attach_interface', ['active', 'stopped', 'paused']);
-    const given = rowOf(rowOf(call.body)['interfaceAttachment']);
-    const portId = textOf(given['port_id']);
-    if (portId === '') {
-      const fixed = textOf(rowOf(Array.isArray(given['fixed_ips']) ? given['fixed_ips'][0] : null)['ip_address']);
-      if (!world.state.networks.has(textOf(given['net_id'])))
-        throw new SimFault(400, `Network ${textOf(given['net_id'])} could not be found.`);
-      const made = addPort(world, server, textOf(given['net_id']), fixed || undefined);
-      const port = world.state.ports.get(made);
-      if (port !== undefined) setPortStatus(port, 'ACTIVE');
-      return { status: 200, body: { interfaceAttachment: view(call, made) } };
-    }
-    const port = world.state.ports.get(portId);
-    if (port === undefined) throw new SimFault(404, `Port id ${portId} could not be found.`);
-    if (port.device_id !== '') throw new SimFault(400, `Port ${portId} is still in use.`);
-    bindPort(port, server.id, server.host ?? '', server.zone);
-    setPortStatus(port, 'ACTIVE');
-    return { status: 200, body: { interfaceAttachment: view(call, portId) } };
-  });
-  route(service, 'DELETE', `${path}/:port`, (call) => {
-    const server = obtain(world, call);
-    const port = world.state.ports.get(call.params['port'] ?? '');
-    if (port?.device_id !== server.id) throw new SimFault(404, `Port ${call.params['port']} is not attached`);
-    requireState(server, 'detach_interface', ['active', 'stopped', 'paused']);
-    world.later(world.timing.action_ms, () => {
-      if (server.ownPorts.delete(port.id)) dropPort(world, port);
-      else if (port.device_id === server.id) unbindPort(port);
-    });
-    return { status: 202 };
   });
 }
 
@@ -364,10 +192,10 @@ export function addServers(world: World, service: Service): void {
   });
   route(service, 'GET', '/servers/:id', (call) => ({
     status: 200,
-    body: { server: serverView(world, call, obtain(world, call)) },
+    body: { server: serverView(world, call, obtainServer(world, call)) },
   }));
   route(service, 'PUT', '/servers/:id', (call) => {
-    const server = obtain(world, call);
+    const server = obtainServer(world, call);
     const { name, description } = section(call, 'server');
     change(server, {
       ...(typeof name === 'string' ? { name } : {}),
@@ -376,14 +204,16 @@ export function addServers(world: World, service: Service): void {
     return { status: 200, body: { server: serverView(world, call, server) } };
   });
   route(service, 'DELETE', '/servers/:id', (call) => {
-    const server = obtain(world, call);
+    const server = obtainServer(world, call);
     if (server.isLocked && !call.isAdmin) throw new SimFault(409, `Instance ${server.id} is locked`);
     deleteServer(world, server);
     return { status: 204 };
   });
-  route(service, 'POST', '/servers/:id/action', (call) => act(world, obtain(world, call), call, `req-${newId()}`));
+  route(service, 'POST', '/servers/:id/action', (call) =>
+    act(world, obtainServer(world, call), call, `req-${newId()}`),
+  );
   route(service, 'POST', '/servers/:id/remote-consoles', (call) => {
-    const server = obtain(world, call);
+    const server = obtainServer(world, call);
     const { protocol = 'vnc', type = 'novnc' } = rowOf(rowOf(call.body)['remote_console']);
     if (server.vmState !== 'active') throw new SimFault(409, `Instance ${server.id} is not ready`);
     return {
@@ -392,7 +222,7 @@ export function addServers(world: World, service: Service): void {
     };
   });
   route(service, 'GET', '/servers/:id/os-instance-actions', (call) => {
-    const server = obtain(world, call);
+    const server = obtainServer(world, call);
     const rows = server.actions.map((one) => ({
       action: one.action,
       instance_uuid: server.id,
@@ -406,7 +236,7 @@ export function addServers(world: World, service: Service): void {
     return { status: 200, body: { instanceActions: rows } };
   });
   route(service, 'GET', '/servers/:id/diagnostics', (call) => {
-    const server = obtain(world, call);
+    const server = obtainServer(world, call);
     if (server.vmState !== 'active')
       throw new SimFault(409, `Instance ${server.id} is in an invalid state for 'get_diagnostics'`);
     return {

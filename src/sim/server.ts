@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { Call } from './http.ts';
 import { serverPorts } from './network-port.ts';
-import { micros, type Row, seconds, textOf, type World } from './world.ts';
+import { micros, type Row, seconds, SimFault, textOf, type World } from './world.ts';
 
 export interface Flavor {
   readonly id: string;
@@ -273,4 +273,15 @@ export function serverView(world: World, call: Call, server: Server): Row {
   if (minor >= 71 && call.params['id'] !== undefined) view['server_groups'] = [];
   if (minor >= 90) view['OS-EXT-SRV-ATTR:hostname'] = server.hostname;
   return view;
+}
+
+const missing = (id: string): SimFault => new SimFault(404, `Instance ${id} could not be found.`);
+
+/** The server that the path names, where the caller may see it; Nova's 404 otherwise. */
+export function obtainServer(world: World, call: Call): Server {
+  const id = call.params['id'] ?? '';
+  const server = world.state.servers.get(id);
+  if (server === undefined || server.isDeleted || !(call.isAdmin || server.projectId === call.projectId))
+    throw missing(id);
+  return server;
 }
