@@ -8,6 +8,7 @@ import type { Logger } from 'pino';
 import type { Fault } from './fault.ts';
 import type { Identity } from './identity.ts';
 import type { MicroversionRange } from './microversion.ts';
+import { BASE_RULES, type RuleDefault } from './policy.ts';
 
 export type Method = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
@@ -150,4 +151,14 @@ export interface Service {
   readonly operations: readonly Operation[];
   /** Rules beside those of the operations: of single fields (`resource.fieldRules`), or enforced inside a handler. */
   readonly rules?: readonly PolicyRule[];
+}
+
+/** Every rule that a service's operations and fields name. */
+export function rulesOf(services: readonly Service[]): RuleDefault[] {
+  const rules = new Map<string, RuleDefault>(BASE_RULES.map((rule) => [rule.name, rule]));
+  for (const service of services) {
+    for (const { policy } of service.operations) if (policy !== 'none') rules.set(policy.name, policy);
+    for (const rule of service.rules ?? []) rules.set(rule.name, rule);
+  }
+  return [...rules.values()];
 }

@@ -3,9 +3,9 @@ import { pino } from 'pino';
 import type { InjectOptions } from 'fastify';
 import type { Identity } from '../http/identity.ts';
 import { createMetrics } from '../http/metrics.ts';
-import { BASE_RULES, createPolicy, type RuleDefault } from '../http/policy.ts';
+import { createPolicy } from '../http/policy.ts';
 import { createServer } from '../http/server.ts';
-import type { Service } from '../http/service.ts';
+import { rulesOf, type Service } from '../http/service.ts';
 
 /** Says nothing; tests read answers, not logs. */
 export const silent = pino({ level: 'silent' });
@@ -55,16 +55,6 @@ export const identities: Readonly<Record<string, Identity>> = {
   rita: identityOf('rita', 'p1', 'reader'),
   bob: identityOf('bob', 'p2', 'member'),
 };
-
-/** Every rule that a service's operations and fields name. */
-export function rulesOf(services: readonly Service[]): RuleDefault[] {
-  const rules = new Map<string, RuleDefault>(BASE_RULES.map((rule) => [rule.name, rule]));
-  for (const service of services) {
-    for (const { policy } of service.operations) if (policy !== 'none') rules.set(policy.name, policy);
-    for (const rule of service.rules ?? []) rules.set(rule.name, rule);
-  }
-  return [...rules.values()];
-}
 
 export function testApi(
   services: readonly Service[],

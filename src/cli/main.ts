@@ -1,0 +1,34 @@
+/** The `headwater` command. */
+import { Command } from 'commander';
+import { ConfigError } from './config.ts';
+import { demo } from './demo.ts';
+import { serve } from './serve.ts';
+
+const program = new Command('headwater')
+  .description('One OpenStack API over many OpenStack clouds')
+  .showHelpAfterError();
+
+program
+  .command('serve')
+  .description('serve the parent over the children of a configuration file')
+  .option('-c, --config <file>', 'the configuration file', 'headwater.yaml')
+  .option('--no-proxies', 'serve the API alone; other processes drive the children')
+  .action(async (options: { config: string; proxies: boolean }) => serve(options));
+
+program
+  .command('demo')
+  .description('serve a parent over two simulated children, to try it out')
+  .option('--listen <address>', 'address and port', '127.0.0.1:8080')
+  .option('--data-dir <folder>', 'where everything is kept', '.headwater')
+  .option('--reset', 'forget everything and start over')
+  .action(async (options: { listen: string; dataDir: string; reset?: boolean }) => demo(options));
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof ConfigError) {
+    process.stderr.write(`headwater: ${error.message}\n`);
+    process.exit(1);
+  }
+  throw error;
+}

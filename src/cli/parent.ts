@@ -1,0 +1,166 @@
+/** The whole parent in one process: database, services, cascade and server, put together in the order of the house. */
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { FastifyInstance } from 'fastify';
+import { sql } from 'kysely';
+import type { Logger } from 'pino';
+import { createCascade, type RunningCascade } from '../cascade/cascade.ts';
+import { createCompute } from '../compute/index.ts';
+import { type Db, openDatabase } from '../db/database.ts';
+import { type Embedded, startEmbedded } from '../db/embedded.ts';
+import { migrate } from '../db/migrate.ts';
+import { conventions } from '../http/conventions.ts';
+import { createMetrics, type Metrics } from '../http/metrics.ts';
+import { createPolicy } from '../http/policy.ts';
+import { createServer } from '../http/server.ts';
+import { rulesOf, type Service } from '../http/service.ts';
+import { createIdentity } from '../identity/index.ts';
+import { createImage } from '../image/index.ts';
+import { createNetwork } from '../network/index.ts';
+import { createCloudClient } from '../openstack/client.ts';
+import { type CloudEntry, loadCloud } from '../openstack/clouds-yaml.ts';
+import { createVolume } from '../volume/index.ts';
+import { type Config, ConfigError } from './config.ts';
+
+export interface Parent {
+  readonly url: string;
+  readonly db: Db;
+  readonly cascade: RunningCascade;
+  readonly services: readonly Service[];
+  readonly identity: ReturnType<typeof createIdentity>;
+  /** Takes no new requests, ends what is under way, closes the database. */
+  stop(): Promise<void>;
+}
+
+export interface ParentOptions {
+  readonly log: Logger;
+  /** Clouds by name, instead of those of the clouds.yaml. */
+  readonly clouds?: Readonly<Record<string, CloudEntry>>;
+  readonly adminPassword?: string | undefined;
+  /** False: serves the API alone, and leaves the children to other processes. */
+  readonly proxies?: boolean;
+}
+
+/** The services of a parent over a database and a cascade; nothing is read or written yet. */
+export function createServices(deps: {
+  db: Db;
+  cascade: RunningCascade;
+  log: Logger;
+  data_dir: string;
+  publicUrl: string;
+}) {
+  const { db, cascade, log, data_dir, publicUrl } = deps;
+  const identity = createIdentity({ db, publicUrl, conventions: Object.values(conventions), log });
+  const image = createImage({ db, cascade, data_dir, log });
+  const network = createNetwork({ db, cascade, log });
+  const volume = createVolume({ db, cascade, images: image.serverImages, log });
+  const compute = createCompute({
+    db,
+    cascade,
+    network: network.serverNetworks,
+    volume: volume.serverVolumes,
+    image: image.serverImages,
+    log,
+  });
+  return { identity, image, network, volume, compute };
+}
+
+/**
+ * Starts a parent.
+ * @throws ConfigError for what the operator can mend (a cloud that is not in the clouds.yaml, a taken port)
+ */
+export async function startParent(config: Config, options: ParentOptions): Promise<Parent> {
+  const { log } = options;
+  const metrics = createMetrics();
+  const entries = config.children.map((child) => ({ child, entry: entryOf(child.cloud, options) }));
+  mkdirSync(config.data_dir, { recursive: true, mode: 0o755 });
+  const embedded =
+    config.database.url === undefined
+      ? await startEmbedded({ data_dir: join(config.data_dir, 'postgres'), log })
+      : undefined;
+  const stops: (() => Promise<unknown>)[] = [];
+  const stop = async (): Promise<void> => {
+    for (const step of stops.splice(0).toReversed())
+      await step().catch((err: unknown) => log.error({ err }, 'not ended cleanly'));
+  };
+  if (embedded !== undefined) stops.push(() => embedded.stop());
+  try {
+    const db = await openMigrated(config, embedded, log);
+    stops.push(() => db.close());
+    const children = entries.map(({ child, entry }) => ({ config: child, api: client(child, entry, metrics, log) }));
+    const cascade = await createCascade({
+      db,
+      log,
+      children,
+      observe: (child, state) => metrics.child(child, state),
+    });
+    const parts = createServices({ db, cascade, log, data_dir: config.data_dir, publicUrl: config.public_url });
+    await parts.identity.bootstrap({ adminPassword: options.adminPassword });
+    const services = [parts.identity, parts.compute, parts.network, parts.volume, parts.image].map(
+      (part) => part.service,
+    );
+    const server = createServer({
+      services,
+      authenticate: parts.identity.authenticate,
+      policy: createPolicy({ defaults: rulesOf(services) }),
+      publicUrl: config.public_url,
+      log,
+      metrics,
+      healthy: async () => void (await sql`select 1`.execute(db.query)),
+    });
+    await listen(server, config);
+    stops.push(() => server.close());
+    if (options.proxies !== false) await cascade.start();
+    stops.push(() => cascade.stop());
+    return { url: config.public_url, db, cascade, services, identity: parts.identity, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+function entryOf(cloud: string, options: ParentOptions): CloudEntry {
+  const given = options.clouds?.[cloud];
+  if (given !== undefined) return given;
+  try {
+    return loadCloud(cloud);
+  } catch (error) {
+    throw new ConfigError(error instanceof Error ? error.message : String(error));
+  }
+}
+
+async function openMigrated(config: Config, embedded: Embedded | undefined, log: Logger): Promise<Db> {
+  const url = config.database.url ?? embedded?.url ?? '';
+  await migrate({ url, log });
+  return openDatabase({ url, max_connections: config.database.max_connections, application_name: 'headwater', log });
+}
+
+function client(child: Config['children'][number], entry: CloudEntry, metrics: Metrics, log: Logger) {
+  return createCloudClient({
+    entry,
+    name: child.name,
+    concurrency: child.concurrency,
+    timeout_ms: child.timeout_ms,
+    log,
+    onCall: (call) => metrics.childCall(child.name, call.service, call.status, call.duration_ms),
+  });
+}
+
+async function listen(server: FastifyInstance, config: Config): Promise<void> {
+  const { host, port } = config.listen;
+  try {
+    await server.listen({ host, port });
+  } catch (error) {
+    await server.close();
+    const { code } = error as { code?: string };
+    if (code === 'EADDRINUSE') {
+      throw new ConfigError(
+        `${host}:${port} is taken by another program; stop it, or choose another address with \`listen\``,
+      );
+    }
+    if (code === 'EACCES' || code === 'EADDRNOTAVAIL') {
+      throw new ConfigError(`cannot listen on ${host}:${port} (${code}); choose another address with \`listen\``);
+    }
+    throw error;
+  }
+}
