@@ -53,7 +53,8 @@ export function createServer(options: ServerOptions): FastifyInstance {
 
 function readBodiesAsText(server: FastifyInstance): void {
   server.removeAllContentTypeParsers();
-  const json = /^application\/([a-z0-9.+-]+\+)?json/i;
+  // `+json` as usual, and Glance's `-json-patch`.
+  const json = /^application\/([a-z0-9.+-]+[+-])?json/i;
   server.addContentTypeParser(json, { parseAs: 'string' }, (_request, body, done) => done(null, body));
   // Everything else stays a stream: an image's data, or something the pipeline answers 415 to.
   server.addContentTypeParser('*', (request, payload, done) => {
