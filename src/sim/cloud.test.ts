@@ -1,3 +1,6 @@
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { createSimCloud, type SimCloud } from './cloud.ts';
 import { eventually, login, type SimClient } from './testing.ts';
@@ -285,4 +288,21 @@ test('a stopped cloud refuses, goes on inside, and is back on its port', async (
   expect(await showServer(id)).toMatchObject({ status: 'ERROR', fault: { code: 500, message: 'disk is gone' } });
   cloud.state.servers.delete(id);
   expect((await client.ask('compute', 'GET', `/servers/${id}`)).status).toBe(404);
+});
+
+test('a cloud kept in a file is the same after a restart, with what was under way finished', async () => {
+  const stateFile = join(mkdtempSync(join(tmpdir(), 'headwater-sim-')), 'east.json');
+  const first = await createSimCloud({ name: 'kept', stateFile, isFurnished: true, timing: { boot_ms: 60_000 } });
+  const before = await login(first);
+  const image = [...first.state.images.keys()][0];
+  const boot = { server: { name: 'one', flavorRef: '1', imageRef: image, networks: 'none' } };
+  const booted = await before.ask('compute', 'POST', '/servers', boot, { 'OpenStack-API-Version': 'compute 2.90' });
+  expect(booted.status).toBe(202);
+  await first.close();
+  const second = await createSimCloud({ name: 'kept', stateFile });
+  const after = await login(second);
+  const listed = await after.ask('compute', 'GET', '/servers/detail');
+  expect(listed.body).toMatchObject({ servers: [{ name: 'one', status: 'ACTIVE' }] });
+  expect(second.state.images.get(image ?? '')?.data?.length).toBeGreaterThan(0);
+  await second.close();
 });

@@ -11,6 +11,7 @@ import { vmStateOf } from './server.ts';
 import { change, destroyServer } from './server-life.ts';
 import { seedVolumeTypes, setVolumeStatus } from './volume.ts';
 import { volumeService } from './volume-api.ts';
+import { keepState, loadState } from './state-file.ts';
 import {
   emptyState,
   nowInSeconds_ms,
@@ -41,6 +42,8 @@ export interface SimCloudOptions {
   readonly region?: string;
   /** True: a flavor `m1.tiny` (id 1) and a public image `cirros` are there from the start; default false. */
   readonly isFurnished?: boolean;
+  /** Where the cloud is kept between runs; absent: nowhere. */
+  readonly stateFile?: string;
 }
 
 export interface SimCloud {
@@ -154,6 +157,15 @@ function furnish(world: World, projectId: string): void {
   fillImage(makeImage(world, projectId, given), Buffer.from(`a small image of ${world.name}\n`));
 }
 
+function seedCloud(world: World, options: SimCloudOptions, password: string): void {
+  const { project } = seedIdentity(world, password);
+  for (const one of options.externalNetworks ?? [{ name: 'public', cidr: '172.24.4.0/24' }]) {
+    seedExternalNetwork(world, project.id, one.name, one.cidr);
+  }
+  seedVolumeTypes(world);
+  if (options.isFurnished === true) furnish(world, project.id);
+}
+
 /** Starts one simulated cloud and resolves when it listens; rejects where the port is taken. */
 export async function createSimCloud(options: SimCloudOptions): Promise<SimCloud> {
   const host = options.host ?? '127.0.0.1';
@@ -162,7 +174,6 @@ export async function createSimCloud(options: SimCloudOptions): Promise<SimCloud
   const pending = new Set<NodeJS.Timeout>();
   const sockets = new Set<Socket>();
   const world = createWorld(options, pending, () => `http://${host}:${port}`);
-  const { project } = seedIdentity(world, password);
   const services = [
     identityService(world),
     computeService(world),
@@ -170,11 +181,9 @@ export async function createSimCloud(options: SimCloudOptions): Promise<SimCloud
     volumeService(world),
     imageService(world),
   ];
-  for (const one of options.externalNetworks ?? [{ name: 'public', cidr: '172.24.4.0/24' }]) {
-    seedExternalNetwork(world, project.id, one.name, one.cidr);
-  }
-  seedVolumeTypes(world);
-  if (options.isFurnished === true) furnish(world, project.id);
+  const isKept = options.stateFile !== undefined && loadState(options.stateFile, world.state);
+  if (!isKept) seedCloud(world, options, password);
+  const saveLast = options.stateFile === undefined ? undefined : keepState(options.stateFile, world.state);
   // The documents name the port, which is known only once the cloud listens.
   const http = createHttp(world, services, (path) => versionDocuments(world)(path));
 
@@ -232,6 +241,7 @@ export async function createSimCloud(options: SimCloudOptions): Promise<SimCloud
     start,
     close: async () => {
       await stop();
+      saveLast?.();
       for (const timer of pending) clearTimeout(timer);
       pending.clear();
     },
