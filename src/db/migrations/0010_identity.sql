@@ -44,8 +44,10 @@ create table identity_users (
   password text,
   -- A token carries the number that held when it was issued: raising it revokes them all without asking any clock.
   token_generation integer not null default 1,
+  default_project text,
   unique (domain_id, name)
 );
+create index identity_users_default_project on identity_users (default_project) where default_project is not null;
 create index identity_users_name on identity_users (name);
 create index identity_users_domain on identity_users (domain_id, id);
 

@@ -1,0 +1,202 @@
+/** `/v3/auth`: tokens, and what the caller may get one for. */
+import { sql } from 'kysely';
+import type { Static } from 'typebox';
+import { badRequest, Fault, notFound } from '../http/fault.ts';
+import { type Call, type Operation, operation, Reply, type Query } from '../http/service.ts';
+import { renderer } from '../resource/render.ts';
+import { collection, type Core, expecting, flag } from './core.ts';
+import { AuthBody, type Login, proveUser, scopeOf } from './login.ts';
+import type { Scope } from './payload.ts';
+import { domain, type DomainRow, domains, project, type ProjectRow, projects } from './resources.ts';
+import { ANYBODY, checkToken, revokeToken, validateToken } from './rules.ts';
+import { projectIdsOf } from './subject.ts';
+import type { Token } from './tokens.ts';
+
+const VARY = { vary: 'X-Auth-Token' };
+const PATH = '/auth/tokens';
+
+/** `2026-11-22T13:18:56.000000Z`: tokens know whole seconds. */
+const stamp = (unix_s: number): string => new Date(unix_s * 1000).toISOString().replace(/\.\d+Z$/, '.000000Z');
+
+export function authOperations(core: Core): Operation[] {
+  return [issue(core), ...subjectOperations(core), ...reachable(core)];
+}
+
+function issue(core: Core): Operation {
+  return operation<Static<typeof AuthBody>>({
+    method: 'POST',
+    path: PATH,
+    policy: 'none',
+    status: 201,
+    summary: 'Issue a token',
+    body: AuthBody,
+    handle: async ({ body, query }) => {
+      if (body.auth === undefined) throw badRequest(expecting('auth', 'request body'));
+      const login = await proveUser(core, body.auth);
+      const { text, token } = await issueFor(core, login, await scopeOf(core.db.query, body.auth.scope));
+      return new Reply(201, await tokenBody(core, token, query), { ...VARY, 'x-subject-token': text });
+    },
+  });
+}
+
+/** In the scope asked for; without one in the default project, or in none where the user has no role there. */
+async function issueFor(core: Core, login: Login, scope: Scope | undefined) {
+  if (scope === undefined && login.default_project !== null) {
+    try {
+      return await core.tokens.issue({ ...login, scope: { kind: 'project', id: login.default_project } });
+    } catch (error) {
+      if (!(error instanceof Fault) || error.status !== 401) throw error;
+    }
+  }
+  return core.tokens.issue({ ...login, scope: scope ?? { kind: 'unscoped' } });
+}
+
+/** The token as Keystone describes it. */
+async function tokenBody(core: Core, token: Token, query: Query): Promise<unknown> {
+  const { payload, subject } = token;
+  const { kind } = payload.scope;
+  const body = {
+    methods: payload.methods,
+    user: {
+      domain: subject.user.domain,
+      id: subject.user.id,
+      name: subject.user.name,
+      password_expires_at: null,
+    },
+    audit_ids: payload.audit_ids,
+    expires_at: stamp(payload.expires_at_s),
+    issued_at: stamp(payload.issued_at_s),
+    ...(subject.project === undefined ? {} : { project: subject.project, is_domain: false }),
+    ...(subject.domain === undefined ? {} : { domain: subject.domain }),
+    ...(kind === 'unscoped' ? {} : { roles: subject.roles }),
+    ...(kind === 'system' ? { system: { all: true } } : {}),
+  };
+  const withCatalog = kind !== 'unscoped' && !flag(query, 'nocatalog');
+  return { token: withCatalog ? { ...body, catalog: await core.catalog.of(token) } : body };
+}
+
+/** What is done with the token of `X-Subject-Token`. */
+function subjectOperations(core: Core): Operation[] {
+  const subjectOf = async ({ headers }: Pick<Call<unknown>, 'headers'>): Promise<Token | undefined> =>
+    core.tokens.find(headers['x-subject-token'] ?? '');
+  const target = async (call: Call<unknown>) => {
+    const subject = await subjectOf(call);
+    return { target: subject === undefined ? {} : { token: { user_id: subject.payload.user_id } } };
+  };
+  const required = async (call: Call<unknown>): Promise<Token> => {
+    if (call.headers['x-subject-token'] === undefined) throw notFound('No token in the request');
+    const token = await subjectOf(call);
+    if (token === undefined) throw notFound('Could not recognize Fernet token');
+    return token;
+  };
+  const show = async (call: Call<unknown>) => {
+    const body = await tokenBody(core, await required(call), call.query);
+    return new Reply(200, body, { ...VARY, 'x-subject-token': call.headers['x-subject-token'] ?? '' });
+  };
+  return [
+    operation({
+      method: 'GET',
+      path: PATH,
+      policy: validateToken,
+      target,
+      status: 200,
+      summary: 'Validate and show a token',
+      handle: show,
+    }),
+    operation({
+      method: 'HEAD',
+      path: PATH,
+      policy: checkToken,
+      target,
+      status: 200,
+      summary: 'Check a token',
+      handle: show,
+    }),
+    operation({
+      method: 'DELETE',
+      path: PATH,
+      policy: revokeToken,
+      target,
+      status: 204,
+      summary: 'Revoke a token',
+      handle: async (call) => {
+        const token = await required(call);
+        await core.db.transaction((tx) => core.tokens.revoke(tx, token));
+        core.changes.apply(`token ${token.payload.audit_ids[0]}`);
+        return new Reply(204, undefined, VARY);
+      },
+    }),
+  ];
+}
+
+/** What the caller could get a token for, and the catalog of the token that they have. */
+function reachable(core: Core): Operation[] {
+  const { query: db } = core.db;
+  return [
+    operation({
+      method: 'GET',
+      path: '/auth/catalog',
+      policy: ANYBODY('get_auth_catalog'),
+      status: 200,
+      summary: "Show the token's catalog",
+      handle: async ({ context, headers }) => {
+        const token = await core.tokens.find(headers['x-auth-token'] ?? '');
+        if (token === undefined || token.payload.scope.kind === 'unscoped') {
+          throw new Fault(403, 'You are not authorized to perform the requested action: identity:get_auth_catalog.');
+        }
+        return { catalog: await core.catalog.of(token), links: { self: `${context.baseUrl}/auth/catalog` } };
+      },
+    }),
+    operation({
+      method: 'GET',
+      path: '/auth/projects',
+      policy: ANYBODY('get_auth_projects'),
+      status: 200,
+      summary: 'List the projects that the caller may have a token for',
+      handle: async ({ context, query }) => {
+        const rows = await projects.findMany(db, await projectIdsOf(db, context.identity.user.id));
+        const render = renderer<ProjectRow>(project, core.convention, context, 'detail');
+        const items = rows.filter(({ enabled }) => enabled).map(render);
+        return collection(context, 'projects', '/auth/projects', items, query);
+      },
+    }),
+    operation({
+      method: 'GET',
+      path: '/auth/domains',
+      policy: ANYBODY('get_auth_domains'),
+      status: 200,
+      summary: 'List the domains that the caller may have a token for',
+      handle: async ({ context, query }) => {
+        const { rows } = await sql<{ target_id: string }>`select distinct target_id from identity_assignments
+          where scope = 'domain' and not inherited and (actor_id = ${context.identity.user.id}
+            or actor_id in (select group_id from identity_members where user_id = ${context.identity.user.id}))`.execute(
+          db,
+        );
+        const found = await domains.findMany(
+          db,
+          rows.map(({ target_id }) => target_id),
+        );
+        const render = renderer<DomainRow>(domain, core.convention, context, 'detail');
+        const items = found.filter(({ enabled }) => enabled).map(render);
+        return collection(context, 'domains', '/auth/domains', items, query);
+      },
+    }),
+    operation({
+      method: 'GET',
+      path: '/auth/system',
+      policy: ANYBODY('get_auth_system'),
+      status: 200,
+      summary: 'Say whether the caller may have a token for the system',
+      handle: async ({ context }) => {
+        const { rows } = await sql`select 1 from identity_assignments where scope = 'system' and target_id = 'all'
+          and (actor_id = ${context.identity.user.id}
+            or actor_id in (select group_id from identity_members where user_id = ${context.identity.user.id}))
+          limit 1`.execute(db);
+        return {
+          system: rows.length > 0 ? [{ all: true }] : [],
+          links: { self: `${context.baseUrl}/auth/system` },
+        };
+      },
+    }),
+  ];
+}

@@ -1,0 +1,139 @@
+/** The built-in Keystone: users, projects, roles and the tokens by which every service knows its callers. */
+import { sql } from 'kysely';
+import type { Logger } from 'pino';
+import type { Db, Queryable } from '../db/database.ts';
+import type { Authenticate, NamedInDomain } from '../http/identity.ts';
+import { identity as convention } from '../http/conventions.ts';
+import type { Convention, Service } from '../http/service.ts';
+import { assignmentOperations } from './assignments.ts';
+import { authOperations } from './auth.ts';
+import { bootstrap } from './bootstrap.ts';
+import { catalogOperations } from './catalog-operations.ts';
+import { createCatalog } from './catalog.ts';
+import { createChanges } from './changes.ts';
+import type { Core, ProjectDeletedListener } from './core.ts';
+import { domainOperations } from './domains.ts';
+import { grantOperations } from './grants.ts';
+import { groupOperations } from './groups.ts';
+import { createTokenKeys, rotateTokenKeys } from './keys.ts';
+import { createPasswords } from './passwords.ts';
+import type { Scope } from './payload.ts';
+import { projectOperations } from './projects.ts';
+import { roleOperations } from './roles.ts';
+import { createTokens } from './tokens.ts';
+import { userOperations } from './users.ts';
+
+export type { ProjectDeletedListener } from './core.ts';
+export type { Scope } from './payload.ts';
+
+export interface IdentityOptions {
+  readonly db: Db;
+  /** How clients reach the parent, without a slash at the end. */
+  readonly publicUrl: string;
+  /** The services that stand in the catalog. */
+  readonly conventions: Readonly<Record<string, Convention>>;
+  readonly log: Logger;
+  /** Unix time in milliseconds. */
+  readonly now?: () => number;
+  /** How long a token holds, in seconds; 24 hours. */
+  readonly tokenValidity_s?: number;
+}
+
+export interface IdentityService {
+  readonly service: Service;
+  readonly authenticate: Authenticate;
+  /** Makes what must be there before anybody can log in; as often as one likes. */
+  bootstrap(options: { readonly adminPassword: string }): Promise<void>;
+  /**
+   * A token for a user without their password, for the parent's own errands (writing a demo's `clouds.yaml`).
+   * @throws Fault 401 where the user is not there, disabled, or has no role in the scope
+   */
+  issueFor(userId: string, scope: Scope): Promise<string>;
+  /** Makes the staged token key primary in every process. */
+  rotateTokenKeys(): Promise<void>;
+  /** Has a listener called in the transaction that deletes a project; what it throws stands against the deletion. */
+  onProjectDeleted(listener: ProjectDeletedListener): void;
+  readonly projects: ProjectLookup;
+  /** Stops listening for other processes' changes. */
+  close(): Promise<void>;
+}
+
+/** What other services ask of projects. */
+export interface ProjectLookup {
+  /** A project with its domain, disabled or not; undefined where there is none. */
+  find(query: Queryable, id: string): Promise<NamedInDomain | undefined>;
+  exists(query: Queryable, id: string): Promise<boolean>;
+  /** Names by id, of those that there are. */
+  names(query: Queryable, ids: readonly string[]): Promise<ReadonlyMap<string, string>>;
+}
+
+const TOKEN_VALIDITY_S = 24 * 60 * 60;
+
+/** Makes the service; touches the database only when it is used. */
+export function createIdentity(options: IdentityOptions): IdentityService {
+  const { db, publicUrl, conventions, log, now = Date.now, tokenValidity_s = TOKEN_VALIDITY_S } = options;
+  const changes = createChanges(db);
+  const passwords = createPasswords();
+  const keys = createTokenKeys(db);
+  const tokens = createTokens({ db, keys, changes, now, validity_s: tokenValidity_s });
+  const projectDeleted: ProjectDeletedListener[] = [];
+  const catalog = createCatalog(db, changes, now);
+  const core: Core = { db, convention, changes, passwords, tokens, catalog, projectDeleted };
+  const service: Service = {
+    convention,
+    operations: [
+      ...authOperations(core),
+      ...domainOperations(core),
+      ...projectOperations(core),
+      ...userOperations(core),
+      ...groupOperations(core),
+      ...roleOperations(core),
+      ...grantOperations(core),
+      ...assignmentOperations(core),
+      ...catalogOperations(core),
+    ],
+  };
+  return {
+    service,
+    authenticate: async (token) => (await tokens.find(token))?.identity,
+    bootstrap: async ({ adminPassword }) => {
+      await bootstrap({ db, publicUrl, conventions, passwords, changes, adminPassword });
+      log.info('the identity service is ready');
+    },
+    async issueFor(userId, scope) {
+      const { rows } = await sql<{ generation: number }>`
+        select token_generation as generation from identity_users where id = ${userId}`.execute(db.query);
+      const generation = rows[0]?.generation ?? 0;
+      return (await tokens.issue({ user_id: userId, scope, methods: ['password'], generation })).text;
+    },
+    async rotateTokenKeys() {
+      await db.transaction(async (tx) => {
+        await rotateTokenKeys(tx);
+        await changes.announce(tx, 'keys');
+      });
+      changes.apply('keys');
+    },
+    onProjectDeleted: (listener) => void projectDeleted.push(listener),
+    projects: projectLookup,
+    close: () => changes.stop(),
+  };
+}
+
+const projectLookup: ProjectLookup = {
+  async find(query, id) {
+    const { rows } = await sql<{ name: string; domain_id: string; domain_name: string }>`
+      select p.name, d.id as domain_id, d.name as domain_name
+      from identity_projects p join identity_domains d on d.id = p.domain_id where p.id = ${id}`.execute(query);
+    const row = rows[0];
+    return row === undefined ? undefined : { id, name: row.name, domain: { id: row.domain_id, name: row.domain_name } };
+  },
+  async exists(query, id) {
+    const { rows } = await sql`select 1 from identity_projects where id = ${id}`.execute(query);
+    return rows.length > 0;
+  },
+  async names(query, ids) {
+    const { rows } = await sql<{ id: string; name: string }>`
+      select id, name from identity_projects where id = any(${[...ids]})`.execute(query);
+    return new Map(rows.map(({ id, name }) => [id, name]));
+  },
+};

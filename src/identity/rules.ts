@@ -1,0 +1,40 @@
+/** The names and defaults of Keystone's rules, as far as this service has what they protect. */
+import type { PolicyRule } from '../http/service.ts';
+
+const ADMIN = 'rule:admin';
+const SYSTEM_READER = `${ADMIN} or (role:reader and system_scope:all)`;
+
+const rule = (name: string, check: string): PolicyRule => ({ name: `identity:${name}`, check });
+/** A reader of the domain that the target names under this path. */
+const domainReader = (path: string): string => `(role:reader and domain_id:%(target.${path})s)`;
+
+/** For what each signed-in user may do. */
+export const ANYBODY = (name: string): PolicyRule => rule(name, '@');
+export const admin = (name: string): PolicyRule => rule(name, ADMIN);
+export const systemReader = (name: string): PolicyRule => rule(name, SYSTEM_READER);
+/** Also readers of the domain that a list is asked for, or that the thing lies in. */
+export const domainList = (name: string): PolicyRule => rule(name, `${SYSTEM_READER} or ${domainReader('domain_id')}`);
+
+const ofUser = `${SYSTEM_READER} or ${domainReader('user.domain_id')} or user_id:%(target.user.id)s`;
+
+export const getUser = rule('get_user', ofUser);
+export const listUserProjects = rule('list_user_projects', ofUser);
+export const listGroupsForUser = rule('list_groups_for_user', ofUser);
+export const getProject = (name: string): PolicyRule =>
+  rule(name, `${SYSTEM_READER} or ${domainReader('project.domain_id')} or project_id:%(target.project.id)s`);
+export const getDomain = rule(
+  'get_domain',
+  `${SYSTEM_READER} or token.domain.id:%(target.domain.id)s or token.project.domain.id:%(target.domain.id)s`,
+);
+export const getGroup = (name: string): PolicyRule =>
+  rule(name, `${SYSTEM_READER} or ${domainReader('group.domain_id')}`);
+export const readGrants = (name: string): PolicyRule =>
+  rule(
+    name,
+    `${SYSTEM_READER} or (role:reader and domain_id:%(target.actor.domain_id)s and domain_id:%(target.scope.domain_id)s)`,
+  );
+
+const ofToken = 'user_id:%(target.token.user_id)s';
+export const checkToken = rule('check_token', `${SYSTEM_READER} or ${ofToken}`);
+export const validateToken = rule('validate_token', `${SYSTEM_READER} or rule:service_role or ${ofToken}`);
+export const revokeToken = rule('revoke_token', `${ADMIN} or ${ofToken}`);

@@ -1,0 +1,111 @@
+/** Tokens: issued from a proven user and a scope, recognised from their text alone, revoked by their audit id. */
+import { sql } from 'kysely';
+import type { Db, Queryable } from '../db/database.ts';
+import { unauthorized } from '../http/fault.ts';
+import type { Identity } from '../http/identity.ts';
+import type { Changes } from './changes.ts';
+import { decryptFernet, encryptFernet } from './fernet.ts';
+import type { TokenKeys } from './keys.ts';
+import { type Method, newAuditId, packPayload, type Scope, type TokenPayload, unpackPayload } from './payload.ts';
+import { findSubject, identityOf, type Subject } from './subject.ts';
+import { createTokenCache } from './token-cache.ts';
+
+/** A valid token, and all that holds of it now. */
+export interface Token {
+  readonly payload: TokenPayload;
+  readonly subject: Subject;
+  readonly identity: Identity;
+}
+
+export interface IssueRequest {
+  readonly user_id: string;
+  readonly scope: Scope;
+  readonly methods: readonly Method[];
+  /** Of the user when the password was checked: one changed meanwhile gives no token any more. */
+  readonly generation: number;
+  /** The token that this one is made from: it ends no later, and its first audit id is carried on. */
+  readonly parent?: TokenPayload;
+}
+
+export interface Tokens {
+  /** Issues a token; throws Fault 401 where the user or the scope is none of theirs. */
+  issue(request: IssueRequest): Promise<{ readonly text: string; readonly token: Token }>;
+  /** What a token means, or undefined where it means nothing any more. */
+  find(text: string): Promise<Token | undefined>;
+  /** Makes a token invalid, in the transaction given. */
+  revoke(tx: Queryable, token: Token): Promise<void>;
+}
+
+export interface TokenOptions {
+  readonly db: Db;
+  readonly keys: TokenKeys;
+  readonly changes: Changes;
+  /** Unix time in milliseconds. */
+  readonly now: () => number;
+  readonly validity_s: number;
+}
+
+const CACHE = { entries_max: 10_000, ttl_ms: 10_000 };
+
+export function createTokens({ db, keys, changes, now, validity_s }: TokenOptions): Tokens {
+  const cache = createTokenCache<Token>({ ...CACHE, now });
+  changes.onChange((change) => {
+    const [kind, id] = change.split(' ');
+    if (kind === 'user') cache.drop(({ payload }) => payload.user_id === id);
+    else if (kind === 'project') cache.drop(({ payload }) => 'id' in payload.scope && payload.scope.id === id);
+    else if (kind === 'token') cache.drop(({ payload }) => payload.audit_ids[0] === id);
+    else if (kind === 'keys') keys.forget();
+    if (kind === 'all' || kind === 'keys') cache.drop(() => true);
+  });
+
+  const tokenOf = (payload: TokenPayload, subject: Subject): Token => ({
+    payload,
+    subject,
+    identity: identityOf(subject, payload.scope, payload.expires_at_s, payload.audit_ids),
+  });
+
+  async function look(text: string): Promise<Token | undefined> {
+    const opened = decryptFernet(await keys.all(), text);
+    const payload = opened === undefined ? undefined : unpackPayload(opened.message);
+    const auditId = payload?.audit_ids[0];
+    if (payload === undefined || auditId === undefined || payload.expires_at_s * 1000 <= now()) return undefined;
+    await changes.start();
+    const subject = await findSubject(db.query, payload.user_id, payload.scope, auditId);
+    return subject === undefined || subject.generation !== payload.generation ? undefined : tokenOf(payload, subject);
+  }
+
+  return {
+    async issue({ user_id, scope, methods, generation, parent }) {
+      const auditId = newAuditId();
+      const subject = await findSubject(db.query, user_id, scope, auditId);
+      if (subject?.generation !== generation) throw unauthorized();
+      const issued_at_s = Math.floor(now() / 1000);
+      const origin = parent?.audit_ids.at(-1);
+      const payload: TokenPayload = {
+        user_id,
+        scope,
+        methods,
+        issued_at_s,
+        expires_at_s: parent?.expires_at_s ?? issued_at_s + validity_s,
+        generation,
+        audit_ids: origin === undefined ? [auditId] : [auditId, origin],
+      };
+      const text = encryptFernet(await keys.primary(), packPayload(payload), issued_at_s);
+      return { text, token: tokenOf(payload, subject) };
+    },
+    async find(text) {
+      const token = await cache.get(text, () => look(text));
+      return token !== undefined && token.identity.expires_at_ms > now() ? token : undefined;
+    },
+    async revoke(tx, { payload }) {
+      const auditId = payload.audit_ids[0] as string;
+      await sql`insert into identity_revocations (audit_id, expires_at)
+        values (${auditId}, to_timestamp(${payload.expires_at_s})) on conflict do nothing`.execute(tx);
+      // What has expired by itself need not be remembered; the day of grace is for clocks that differ.
+      await sql`delete from identity_revocations where audit_id in (
+        select audit_id from identity_revocations where expires_at < clock_timestamp() - interval '1 day'
+        limit 100 for update skip locked)`.execute(tx);
+      await changes.announce(tx, `token ${auditId}`);
+    },
+  };
+}

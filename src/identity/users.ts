@@ -1,0 +1,256 @@
+/** Users, their passwords and what they belong to. */
+import { sql } from 'kysely';
+import { Type } from 'typebox';
+import { notFound, unauthorized } from '../http/fault.ts';
+import { type Call, type Operation, operation } from '../http/service.ts';
+import { crudOperations } from '../resource/crud.ts';
+import { renderer } from '../resource/render.ts';
+import {
+  claimName,
+  collection,
+  type Core,
+  defaultDomain,
+  holdDomain,
+  listTarget,
+  missing,
+  ownDomain,
+  refuseOtherDomain,
+} from './core.ts';
+import {
+  group,
+  type GroupRow,
+  groups,
+  newId,
+  project,
+  type ProjectRow,
+  projects,
+  user,
+  type UserRow,
+  users,
+} from './resources.ts';
+import { admin, domainList, getUser, listGroupsForUser, listUserProjects } from './rules.ts';
+import { projectIdsOf } from './subject.ts';
+
+const noUser = missing('user');
+
+const twice = (name: string, domainId: string | null) => () =>
+  `Conflict occurred attempting to store user - Duplicate entry found with name ${name} at domain ID ${domainId}.`;
+
+/** What rules are asked about one user; nothing where there is none. */
+export const userTarget =
+  (core: Core) =>
+  async ({ params }: Pick<Call<unknown>, 'params'>) => {
+    const row = await users.find(core.db.query, params.user_id ?? '');
+    return { target: row === undefined ? {} : { user: { id: row.id, domain_id: row.domain_id } } };
+  };
+
+export function userOperations(core: Core): Operation[] {
+  const { changes } = core;
+  const plain = crudOperations<UserRow>({
+    db: core.db,
+    convention: core.convention,
+    store: users,
+    path: '/users',
+    updateMethod: 'PATCH',
+    policies: {
+      list: domainList('list_users'),
+      show: getUser,
+      create: admin('create_user'),
+      update: admin('update_user'),
+      remove: admin('delete_user'),
+    },
+    visible: (context) => ownDomain(context),
+    target: async (call) =>
+      call.params.user_id === undefined ? listTarget(call.context, call.query) : userTarget(core)(call),
+    missing: noUser,
+    creating: async (given, context, tx) => {
+      const domain_id = given.domain_id ?? defaultDomain(context);
+      if ((await holdDomain(tx, domain_id)) === undefined) throw missing('domain')(domain_id);
+      const row = { ...given, id: newId(), domain_id } as UserRow;
+      const claim = { table: 'identity_users', domainId: domain_id, name: row.name, id: row.id };
+      await claimName(tx, claim, twice(row.name, domain_id));
+      return row;
+    },
+    updating: async (before, given, _context, tx) => {
+      refuseOtherDomain(before.domain_id, given.domain_id);
+      if (given.name !== undefined) {
+        const claim = { table: 'identity_users', domainId: before.domain_id, name: given.name, id: before.id };
+        await claimName(tx, claim, twice(given.name, before.domain_id));
+      }
+      // Enabling a user again, or giving the old password back, brings no old token back.
+      const revokes = given.password !== undefined || given.enabled === false;
+      return revokes ? { ...given, token_generation: before.token_generation + 1 } : given;
+    },
+    updated: (row, _before, _context, tx) => changes.announce(tx, `user ${row.id}`),
+    removing: async (row, _context, tx) => {
+      await sql`delete from identity_assignments where actor_id = ${row.id} and actor = 'user'`.execute(tx);
+      await changes.announce(tx, `user ${row.id}`);
+    },
+    committed: () => changes.apply('all'),
+  });
+  return [...plain.map((op) => withHash(core, op)), changePassword(core), ...belongings(core)];
+}
+
+/** Hashes a body's password before the transaction begins: hashing takes long, and a connection is dear. */
+function withHash(core: Core, plain: Operation): Operation {
+  if (plain.body === undefined) return plain;
+  return {
+    ...plain,
+    handle: async (call) => {
+      const { user: given } = call.body as { user: Record<string, unknown> };
+      if (typeof given.password !== 'string') return plain.handle(call);
+      const password = await core.passwords.hash(given.password);
+      return plain.handle({ ...call, body: { user: { ...given, password } } } as typeof call);
+    },
+  };
+}
+
+/** A user's own change of password: it proves itself by the old one, and needs no token. */
+function changePassword(core: Core): Operation {
+  return operation<{ user: { password: string; original_password: string } }>({
+    method: 'POST',
+    path: '/users/:user_id/password',
+    policy: 'none',
+    status: 204,
+    summary: "Change one's own password",
+    body: Type.Object({
+      user: Type.Object({ original_password: Type.String(), password: Type.String() }, { additionalProperties: false }),
+    }),
+    handle: async ({ params, body }) => {
+      const id = params.user_id as string;
+      const row = await users.find(core.db.query, id);
+      const proven = await core.passwords.verify(row?.password, body.user.original_password);
+      if (!proven || row === undefined || !row.enabled) throw unauthorized();
+      const password = await core.passwords.hash(body.user.password);
+      await core.db.transaction(async (tx) => {
+        const { numAffectedRows } = await sql`update identity_users
+          set password = ${password}, token_generation = token_generation + 1, updated_at = clock_timestamp()
+          where id = ${id} and enabled and password = ${row.password}`.execute(tx);
+        // Somebody else changed it first: what was proven holds no longer.
+        if (numAffectedRows !== 1n) throw unauthorized();
+        await core.changes.announce(tx, `user ${id}`);
+      });
+      core.changes.apply(`user ${id}`);
+    },
+  });
+}
+
+/** A user's projects and groups, and the members of a group. */
+function belongings(core: Core): Operation[] {
+  const target = userTarget(core);
+  const memberPath = '/groups/:group_id/users/:user_id';
+  const member = (groupId: string, userId: string) => notFound(`User '${userId}' not found in group '${groupId}'`);
+  const found = async (call: Call<unknown>): Promise<{ groupId: string; userId: string }> => {
+    const { group_id: groupId = '', user_id: userId = '' } = call.params;
+    if ((await users.find(core.db.query, userId)) === undefined) throw noUser(userId);
+    if ((await groups.find(core.db.query, groupId)) === undefined) throw missing('group')(groupId);
+    return { groupId, userId };
+  };
+  return [
+    operation({
+      method: 'GET',
+      path: '/users/:user_id/projects',
+      policy: listUserProjects,
+      target,
+      status: 200,
+      summary: 'List the projects that a user has a role on',
+      handle: async ({ params, context, query }) => {
+        const id = params.user_id as string;
+        if ((await users.find(core.db.query, id)) === undefined) throw noUser(id);
+        const rows = await projects.findMany(core.db.query, await projectIdsOf(core.db.query, id));
+        const render = renderer<ProjectRow>(project, core.convention, context, 'detail');
+        return collection(context, 'projects', `/users/${id}/projects`, rows.map(render), query);
+      },
+    }),
+    operation({
+      method: 'GET',
+      path: '/users/:user_id/groups',
+      policy: listGroupsForUser,
+      target,
+      status: 200,
+      summary: 'List the groups that a user is in',
+      handle: async ({ params, context, query }) => {
+        const id = params.user_id as string;
+        if ((await users.find(core.db.query, id)) === undefined) throw noUser(id);
+        const { rows } = await sql<{ group_id: string }>`
+          select group_id from identity_members where user_id = ${id} limit 10000`.execute(core.db.query);
+        const found = await groups.findMany(
+          core.db.query,
+          rows.map(({ group_id }) => group_id),
+        );
+        const render = renderer<GroupRow>(group, core.convention, context, 'detail');
+        const items = found.map((row) => ({ ...render(row), membership_expires_at: null }));
+        return collection(context, 'groups', `/users/${id}/groups`, items, query);
+      },
+    }),
+    operation({
+      method: 'GET',
+      path: '/groups/:group_id/users',
+      policy: domainList('list_users_in_group'),
+      target: async ({ context, query }) => listTarget(context, query),
+      status: 200,
+      summary: 'List the users in a group',
+      handle: async ({ params, context, query }) => {
+        const id = params.group_id as string;
+        if ((await groups.find(core.db.query, id, ownDomain(context))) === undefined) throw missing('group')(id);
+        const { rows } = await sql<{ user_id: string }>`
+          select user_id from identity_members where group_id = ${id} limit 10000`.execute(core.db.query);
+        const members = await users.findMany(
+          core.db.query,
+          rows.map(({ user_id }) => user_id),
+        );
+        const render = renderer<UserRow>(user, core.convention, context, 'detail');
+        return collection(context, 'users', `/groups/${id}/users`, members.map(render), query);
+      },
+    }),
+    ...(['GET', 'HEAD'] as const).map((method) =>
+      operation({
+        method,
+        path: memberPath,
+        policy: admin('check_user_in_group'),
+        status: 204,
+        summary: 'Check whether a user is in a group',
+        handle: async (call) => {
+          const { groupId, userId } = await found(call);
+          const { rows } = await sql`select 1 from identity_members
+            where group_id = ${groupId} and user_id = ${userId}`.execute(core.db.query);
+          if (rows.length === 0) throw member(groupId, userId);
+        },
+      }),
+    ),
+    operation({
+      method: 'PUT',
+      path: memberPath,
+      policy: admin('add_user_to_group'),
+      status: 204,
+      summary: 'Add a user to a group',
+      handle: async (call) => {
+        const { groupId, userId } = await found(call);
+        await core.db.transaction(async (tx) => {
+          await sql`insert into identity_members (user_id, group_id)
+            select u.id, g.id from identity_users u, identity_groups g where u.id = ${userId} and g.id = ${groupId}
+            for key share on conflict do nothing`.execute(tx);
+          await core.changes.announce(tx, `user ${userId}`);
+        });
+        core.changes.apply(`user ${userId}`);
+      },
+    }),
+    operation({
+      method: 'DELETE',
+      path: memberPath,
+      policy: admin('remove_user_from_group'),
+      status: 204,
+      summary: 'Remove a user from a group',
+      handle: async (call) => {
+        const { groupId, userId } = await found(call);
+        await core.db.transaction(async (tx) => {
+          const { numAffectedRows } = await sql`delete from identity_members
+            where group_id = ${groupId} and user_id = ${userId}`.execute(tx);
+          if (numAffectedRows !== 1n) throw member(groupId, userId);
+          await core.changes.announce(tx, `user ${userId}`);
+        });
+        core.changes.apply(`user ${userId}`);
+      },
+    }),
+  ];
+}
