@@ -138,8 +138,13 @@ function newClouds(url: string): CloudsFile {
 
 /** A tenant, three flavors and an image, by the parent's own API; what is there already stays as it is. */
 async function furnish(clouds: CloudsFile): Promise<void> {
-  const auth = clouds.clouds['headwater-admin']?.auth ?? {};
-  const entry = { name: 'headwater-admin', auth_type: 'password', auth, region_name: 'RegionOne' } as CloudEntry;
+  const { auth_url = '', ...credentials } = clouds.clouds['headwater-admin']?.auth ?? {};
+  const entry: CloudEntry = {
+    name: 'headwater-admin',
+    auth_type: 'password',
+    auth: { auth_url, ...credentials },
+    region_name: 'RegionOne',
+  };
   const admin = createCloudClient({ entry, name: 'headwater-admin' });
   try {
     await furnishTenant(admin, clouds.clouds.headwater?.auth.password ?? '');

@@ -294,7 +294,7 @@ test('a cloud kept in a file is the same after a restart, with what was under wa
   const stateFile = join(mkdtempSync(join(tmpdir(), 'headwater-sim-')), 'east.json');
   const first = await createSimCloud({ name: 'kept', stateFile, isFurnished: true, timing: { boot_ms: 60_000 } });
   const before = await login(first);
-  const image = [...first.state.images.keys()][0];
+  const image = [...first.state.images.keys()][0] ?? '';
   const boot = { server: { name: 'one', flavorRef: '1', imageRef: image, networks: 'none' } };
   const booted = await before.ask('compute', 'POST', '/servers', boot, { 'OpenStack-API-Version': 'compute 2.90' });
   expect(booted.status).toBe(202);
@@ -303,6 +303,6 @@ test('a cloud kept in a file is the same after a restart, with what was under wa
   const after = await login(second);
   const listed = await after.ask('compute', 'GET', '/servers/detail');
   expect(listed.body).toMatchObject({ servers: [{ name: 'one', status: 'ACTIVE' }] });
-  expect(second.state.images.get(image ?? '')?.data?.length).toBeGreaterThan(0);
+  expect(second.state.images.get(image)?.data?.length).toBeGreaterThan(0);
   await second.close();
 });
