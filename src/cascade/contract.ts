@@ -158,7 +158,7 @@ export interface ProxyService {
 export interface Cascade {
   readonly db: Db;
   readonly log: Logger;
-  register(kind: { readonly replica?: ReplicaKind<never>; readonly hosted?: HostedKind; readonly feed?: Feed }): void;
+  register(kind: { readonly replica?: ReplicaKind; readonly hosted?: HostedKind; readonly feed?: Feed }): void;
 
   // ---- children, zones, proxies
   children(query: Queryable): Promise<readonly ChildState[]>;
