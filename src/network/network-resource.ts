@@ -1,0 +1,109 @@
+/** Networks as the API shows and takes them. */
+import { Type } from 'typebox';
+import { computed, field, nullable, resource, type Row, type TableOf, Timestamp } from '../resource/resource.ts';
+import { createStore } from '../resource/store.ts';
+import { tagFilters } from './tag-filters.ts';
+
+const Name = Type.String({ maxLength: 255 });
+const Zones = Type.Array(Type.String({ maxLength: 255 }), { maxItems: 50 });
+const ADMIN = 'rule:admin_only';
+
+export const networkResource = resource({
+  name: 'network',
+  table: 'networks',
+  filters: tagFilters,
+  fields: {
+    id: field(Type.String(), { filter: true }),
+    name: field(Name, { create: 'optional', update: true, default: '', filter: true, sort: true }),
+    project_id: field(Type.String({ maxLength: 255 }), { create: 'optional', filter: true, sort: true }),
+    description: field(Name, { create: 'optional', update: true, default: '', filter: true, sort: true }),
+    admin_state_up: field(Type.Boolean(), {
+      create: 'optional',
+      update: true,
+      default: true,
+      filter: true,
+      sort: true,
+    }),
+    status: field(Type.String(), { default: 'ACTIVE', filter: true, sort: true }),
+    subnets: field(Type.Array(Type.String()), { column: true, default: [] }),
+    shared: field(Type.Boolean(), {
+      create: 'optional',
+      update: true,
+      default: false,
+      filter: true,
+      sort: true,
+      settableBy: ADMIN,
+    }),
+    external: field(Type.Boolean(), {
+      name: 'router:external',
+      create: 'optional',
+      update: true,
+      default: false,
+      filter: true,
+      settableBy: ADMIN,
+    }),
+    is_default: field(Type.Boolean(), {
+      create: 'optional',
+      update: true,
+      default: false,
+      filter: true,
+      settableBy: ADMIN,
+    }),
+    mtu: field(Type.Integer(), {
+      input: Type.Integer({ minimum: 0, maximum: 65_535 }),
+      create: 'optional',
+      update: true,
+      filter: true,
+      sort: true,
+    }),
+    port_security_enabled: field(Type.Boolean(), { create: 'optional', update: true, default: true, filter: true }),
+    availability_zone_hints: field(Zones, { create: 'optional', default: [], column: true }),
+    availability_zones: field(Zones, { default: [], column: true }),
+    dns_domain: field(Name, { create: 'optional', update: true, default: '' }),
+    provider_network_type: field(nullable(Type.String({ maxLength: 32 })), {
+      name: 'provider:network_type',
+      create: 'optional',
+      update: true,
+      default: null,
+      filter: true,
+      visibleTo: ADMIN,
+      settableBy: ADMIN,
+    }),
+    provider_physical_network: field(nullable(Type.String({ maxLength: 128 })), {
+      name: 'provider:physical_network',
+      create: 'optional',
+      update: true,
+      default: null,
+      filter: true,
+      visibleTo: ADMIN,
+      settableBy: ADMIN,
+    }),
+    provider_segmentation_id: field(nullable(Type.Integer()), {
+      name: 'provider:segmentation_id',
+      create: 'optional',
+      update: true,
+      default: null,
+      filter: true,
+      visibleTo: ADMIN,
+      settableBy: ADMIN,
+    }),
+    child: field(nullable(Type.String()), { column: true, show: 'never', default: null }),
+    ipv4_address_scope: computed(() => null),
+    ipv6_address_scope: computed(() => null),
+    l2_adjacency: computed(() => true),
+    qos_policy_id: computed(() => null),
+    tags: field(Type.Array(Type.String()), { column: true, default: [] }),
+    created_at: field(Timestamp),
+    updated_at: field(Timestamp),
+    revision_number: computed((row: { revision: number }) => row.revision),
+  },
+});
+
+export type NetworkRow = Row<typeof networkResource>;
+export const networkStore = createStore(networkResource);
+
+declare module '../db/tables.ts' {
+  interface Tables {
+    networks: TableOf<typeof networkResource>;
+  }
+}

@@ -1,0 +1,165 @@
+/** Networks: their operations, and what else a change to one entails. */
+import { sql, type SqlBool } from 'kysely';
+import type { Cascade } from '../cascade/contract.ts';
+import type { Db, Queryable, Tx } from '../db/database.ts';
+import { network as convention } from '../http/conventions.ts';
+import { badRequest, conflict, notFound } from '../http/fault.ts';
+import type { Operation, RequestContext } from '../http/service.ts';
+import { crudOperations, type Given } from '../resource/crud.ts';
+import { invalidInput, networkNotFound } from './network-fault.ts';
+import { ownOrAdmin, plainPolicies, projectOf, visibleNetworks } from './network-project.ts';
+import { countQuota } from './network-quota.ts';
+import { type NetworkRow, networkStore } from './network-resource.ts';
+import { portStore } from './port-resource.ts';
+import { ensureDefaultGroup } from './security-group-default.ts';
+
+/** What Geneve leaves of an Ethernet frame of 1500 bytes; also what stock children give their tenants. */
+export const TENANT_MTU = 1442;
+
+export interface NetworkParts {
+  readonly db: Db;
+  readonly cascade: Cascade;
+}
+
+/** The operations on networks. */
+export function networkOperations({ db, cascade }: NetworkParts): Operation[] {
+  return crudOperations<NetworkRow>({
+    db,
+    convention,
+    store: networkStore,
+    path: '/networks',
+    policies: plainPolicies('network', 'a network'),
+    visible: visibleNetworks,
+    owned: ownOrAdmin,
+    missing: networkNotFound,
+    bulk: true,
+    creating: (given, context, tx) => completeNetwork(tx, cascade, given, context),
+    created: async (row, _context, tx) => {
+      await ensureDefaultGroup(tx, row.project_id);
+      await countQuota(tx, row.project_id, { network: 1 });
+    },
+    updating: async (row, given, _context, tx) => {
+      refuseProvider(given);
+      refuseMtu(given.mtu);
+      if (row.shared && given.shared === false) await refuseOthers(tx, row);
+      return given;
+    },
+    updated: async (row, _before, context, tx) =>
+      cascade.revise(tx, 'network', row.id, { requestId: context.requestId }),
+    removing: (row, context, tx) => removeNetwork(tx, cascade, row, context.requestId),
+    committed: () => cascade.poke(),
+  });
+}
+
+async function completeNetwork(tx: Tx, cascade: Cascade, given: Given<NetworkRow>, context: RequestContext) {
+  refuseProvider(given);
+  refuseMtu(given.mtu);
+  const hints = given.availability_zone_hints ?? [];
+  const place = hints.length === 0 ? undefined : await placeOf(tx, cascade, hints);
+  return {
+    project_id: projectOf(context, given.project_id),
+    name: given.name ?? '',
+    description: given.description ?? '',
+    admin_state_up: given.admin_state_up ?? true,
+    status: 'ACTIVE',
+    subnets: [],
+    shared: given.shared ?? false,
+    external: given.external ?? false,
+    is_default: given.is_default ?? false,
+    // Neutron takes 0 for its own choice.
+    mtu: given.mtu === undefined || given.mtu === 0 ? TENANT_MTU : given.mtu,
+    port_security_enabled: given.port_security_enabled ?? true,
+    availability_zone_hints: hints,
+    availability_zones: place?.zones ?? [],
+    dns_domain: given.dns_domain ?? '',
+    provider_network_type: null,
+    provider_physical_network: null,
+    provider_segmentation_id: null,
+    child: place?.child ?? null,
+    tags: [],
+  };
+}
+
+function refuseProvider(given: Given<NetworkRow>): void {
+  const asked = [given.provider_network_type, given.provider_physical_network, given.provider_segmentation_id];
+  if (asked.some((value) => value !== undefined && value !== null)) {
+    throw invalidInput('provider attributes cannot be chosen: each availability zone has its own physical networks.');
+  }
+}
+
+function refuseMtu(mtu: number | undefined): void {
+  if (mtu !== undefined && mtu > TENANT_MTU) {
+    throw invalidInput(`Requested MTU is too big, maximum is ${TENANT_MTU}.`);
+  }
+}
+
+/** A network that others use cannot be taken from them. */
+async function refuseOthers(tx: Tx, row: NetworkRow): Promise<void> {
+  const others = await sql`select 1 from ports
+    where network_id = ${row.id} and project_id not in (${row.project_id}, '') limit 1`.execute(tx);
+  if (others.rows.length > 0) {
+    throw conflict(
+      `Unable to reconfigure sharing settings for network ${row.id}. Multiple tenants are using it.`,
+      'InvalidSharedSetting',
+    );
+  }
+}
+
+/** The one child that serves all the zones hinted at. */
+async function placeOf(query: Queryable, cascade: Cascade, hints: readonly string[]) {
+  const zones = await cascade.zones(query);
+  const serving = hints.map((hint) => {
+    const zone = zones.find(({ name }) => name === hint);
+    if (zone === undefined) {
+      throw notFound(`AvailabilityZone ${hint} could not be found.`, 'AvailabilityZoneNotFound');
+    }
+    return zone.children;
+  });
+  const child = serving[0]?.find((candidate) => serving.every((children) => children.includes(candidate)));
+  if (child === undefined) {
+    throw badRequest(
+      `A network lives in one place, and no such place serves all of the availability zones ${hints.join(', ')}.`,
+      'InvalidInput',
+    );
+  }
+  return { child, zones: zones.filter(({ children }) => children.includes(child)).map(({ name }) => name) };
+}
+
+/**
+ * Binds a tenant network that is nowhere yet to a child.
+ * @returns false where it lives in another one already
+ */
+export async function bindNetwork(tx: Tx, cascade: Cascade, networkId: string, child: string): Promise<boolean> {
+  const held = await sql<{ child: string | null }>`select child from networks where id = ${networkId}`.execute(tx);
+  if (held.rows[0]?.child === child) return true;
+  const zones = await cascade.zones(tx);
+  const served = zones.filter(({ children }) => children.includes(child)).map(({ name }) => name);
+  // Not `updated_at` nor the revision: where it lives is no change of the network.
+  const bound = await sql`update networks set child = ${child}, availability_zones = ${served}::text[]
+    where id = ${networkId} and (child is null or child = ${child}) returning 1`.execute(tx);
+  return bound.rows.length > 0;
+}
+
+/** Deletes what goes with a network, in its transaction; the row itself is the caller's. */
+async function removeNetwork(tx: Tx, cascade: Cascade, row: NetworkRow, requestId: string): Promise<void> {
+  const ports = await portStore.select(tx, [sql<SqlBool>`network_id = ${row.id}`]);
+  if (ports.length > 0) {
+    const ids = ports.slice(0, 20).map(({ id }) => id);
+    throw conflict(
+      `Unable to complete operation on network ${row.id}. There are one or more ports still in use on the network, id for these ports is: ${ids.join(',')}.`,
+      'NetworkInUse',
+    );
+  }
+  const gone = await sql<{ id: string; project_id: string }>`
+    delete from subnets where network_id = ${row.id} returning id, project_id`.execute(tx);
+  for (const { id } of gone.rows) await cascade.retire(tx, 'subnet', id, { requestId });
+  await cascade.retire(tx, 'network', row.id, { requestId });
+  const owners = new Map<string, number>();
+  for (const { project_id } of gone.rows) owners.set(project_id, (owners.get(project_id) ?? 0) + 1);
+  for (const project of [...new Set([row.project_id, ...owners.keys()])].sort()) {
+    await countQuota(tx, project, {
+      subnet: -(owners.get(project) ?? 0),
+      network: project === row.project_id ? -1 : 0,
+    });
+  }
+}

@@ -1,0 +1,34 @@
+/** Who is told, in the same transaction, of what happens to ports. */
+import type { Tx } from '../db/database.ts';
+import type { PortRow } from './port-resource.ts';
+
+export interface PortEvents {
+  /** Adds who is told before ports are deleted: what hangs on them (floating IPs) is let go there. */
+  onRemoving(listener: (tx: Tx, ports: readonly PortRow[]) => Promise<void>): void;
+  removing(tx: Tx, ports: readonly PortRow[]): Promise<void>;
+  /** Adds who is told that addresses or interfaces of servers changed. */
+  onServersChanged(listener: (tx: Tx, serverIds: readonly string[]) => Promise<void>): void;
+  /** Tells of the servers among the devices given; empty and repeated ids, and other devices' owners, are left out. */
+  changed(tx: Tx, ports: readonly Pick<PortRow, 'device_id' | 'device_owner'>[]): Promise<void>;
+}
+
+export function createPortEvents(): PortEvents {
+  const removing: ((tx: Tx, ports: readonly PortRow[]) => Promise<void>)[] = [];
+  const changed: ((tx: Tx, serverIds: readonly string[]) => Promise<void>)[] = [];
+  return {
+    onRemoving: (listener) => void removing.push(listener),
+    async removing(tx, ports) {
+      for (const listener of removing) await listener(tx, ports);
+    },
+    onServersChanged: (listener) => void changed.push(listener),
+    async changed(tx, ports) {
+      const servers = ports.filter(({ device_id, device_owner }) => device_id !== '' && isServer(device_owner));
+      const ids = [...new Set(servers.map(({ device_id }) => device_id))];
+      if (ids.length === 0) return;
+      for (const listener of changed) await listener(tx, ids);
+    },
+  };
+}
+
+/** Whether a port's owner is a server. */
+export const isServer = (deviceOwner: string): boolean => deviceOwner.startsWith('compute:');

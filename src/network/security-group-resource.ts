@@ -1,0 +1,97 @@
+/** Security groups and their rules as the API shows and takes them. */
+import { type SqlBool, sql } from 'kysely';
+import { Type } from 'typebox';
+import { network as convention } from '../http/conventions.ts';
+import type { RequestContext } from '../http/service.ts';
+import { renderer } from '../resource/render.ts';
+import { computed, field, nullable, resource, type Row, type TableOf, Timestamp } from '../resource/resource.ts';
+import { createStore } from '../resource/store.ts';
+import { normalizedCidr } from './address-range.ts';
+import { tagFilters } from './tag-filters.ts';
+
+const Name = Type.String({ maxLength: 255 });
+const Port = nullable(Type.Integer());
+/** Neutron takes ports and protocols as numbers and as text. */
+const NumberOrText = Type.Union([Type.Integer(), Type.String({ maxLength: 32 }), Type.Null()]);
+
+export const securityGroupRuleResource = resource({
+  name: 'security_group_rule',
+  table: 'security_group_rules',
+  fields: {
+    id: field(Type.String(), { filter: true }),
+    project_id: field(Type.String({ maxLength: 255 }), { create: 'optional', filter: true, sort: true }),
+    security_group_id: field(Type.String({ format: 'uuid' }), { create: 'required', filter: true, sort: true }),
+    ethertype: field(Type.String(), {
+      create: 'optional',
+      filter: true,
+      sort: true,
+      input: nullable(Type.String({ maxLength: 32 })),
+    }),
+    direction: field(Type.String(), {
+      create: 'required',
+      filter: true,
+      sort: true,
+      input: Type.Enum(['ingress', 'egress']),
+    }),
+    protocol: field(nullable(Type.String()), { create: 'optional', filter: true, input: NumberOrText }),
+    port_range_min: field(Port, { create: 'optional', filter: true, input: NumberOrText }),
+    port_range_max: field(Port, { create: 'optional', filter: true, input: NumberOrText }),
+    remote_ip_prefix: field(nullable(Type.String()), {
+      create: 'optional',
+      filter: true,
+      input: nullable(Type.String({ maxLength: 64 })),
+    }),
+    remote_group_id: field(nullable(Type.String()), {
+      create: 'optional',
+      filter: true,
+      input: nullable(Type.String({ format: 'uuid' })),
+    }),
+    remote_address_group_id: field(Type.Null(), { create: 'optional', default: null }),
+    normalized_cidr: computed((row: { remote_ip_prefix: string | null }) =>
+      row.remote_ip_prefix === null ? null : normalizedCidr(row.remote_ip_prefix),
+    ),
+    description: field(nullable(Name), { create: 'optional', filter: true }),
+    created_at: field(Timestamp),
+    updated_at: field(Timestamp),
+    revision_number: computed(() => 0),
+  },
+});
+
+export type SecurityGroupRuleRow = Row<typeof securityGroupRuleResource>;
+export const securityGroupRuleStore = createStore(securityGroupRuleResource);
+
+export const securityGroupResource = resource({
+  name: 'security_group',
+  table: 'security_groups',
+  filters: {
+    ...tagFilters,
+    shared: (values) => sql<SqlBool>`shared = any(${values.map((value) => /^(true|1)$/i.test(value))})`,
+  },
+  fields: {
+    id: field(Type.String(), { filter: true }),
+    name: field(Name, { create: 'optional', update: true, default: '', filter: true, sort: true }),
+    project_id: field(Type.String({ maxLength: 255 }), { create: 'optional', filter: true, sort: true }),
+    description: field(Name, { create: 'optional', update: true, default: '', filter: true, sort: true }),
+    stateful: field(Type.Boolean(), { create: 'optional', update: true, default: true, filter: true, sort: true }),
+    shared: field(Type.Boolean(), { column: true, default: false }),
+    /** The rules' rows, kept here beside their own table. */
+    rules: field(Type.Array(Type.Unknown()), { show: 'never', default: [] }),
+    security_group_rules: computed((row: { rules: SecurityGroupRuleRow[] }, context: RequestContext) =>
+      row.rules.map(renderer<SecurityGroupRuleRow>(securityGroupRuleResource, convention, context, 'detail')),
+    ),
+    tags: field(Type.Array(Type.String()), { column: true, default: [] }),
+    created_at: field(Timestamp),
+    updated_at: field(Timestamp),
+    revision_number: computed((row: { revision: number }) => row.revision),
+  },
+});
+
+export type SecurityGroupRow = Row<typeof securityGroupResource>;
+export const securityGroupStore = createStore(securityGroupResource);
+
+declare module '../db/tables.ts' {
+  interface Tables {
+    security_groups: TableOf<typeof securityGroupResource>;
+    security_group_rules: TableOf<typeof securityGroupRuleResource>;
+  }
+}

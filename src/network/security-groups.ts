@@ -1,0 +1,204 @@
+/** Security groups and their rules: their operations, and what else a change to one entails. */
+import { type RawBuilder, sql, type SqlBool } from 'kysely';
+import type { Cascade } from '../cascade/contract.ts';
+import type { Db, Tx } from '../db/database.ts';
+import { network as convention } from '../http/conventions.ts';
+import { conflict, type Fault, notFound } from '../http/fault.ts';
+import type { Operation, RequestContext } from '../http/service.ts';
+import { crudOperations, type Given } from '../resource/crud.ts';
+import { securityGroupNotFound, securityGroupRuleNotFound } from './network-fault.ts';
+import { callersProject, ownOrAdmin, plainPolicies, projectOf } from './network-project.ts';
+import { countQuota } from './network-quota.ts';
+import { addEgressRules, copyRules, ensureDefaultGroup } from './security-group-default.ts';
+import {
+  type SecurityGroupRow,
+  type SecurityGroupRuleRow,
+  securityGroupRuleStore,
+  securityGroupStore,
+} from './security-group-resource.ts';
+import { checkRule, ruleKey, type RuleRequest } from './security-group-rules.ts';
+
+export interface SecurityGroupParts {
+  readonly db: Db;
+  readonly cascade: Cascade;
+}
+
+const DEFAULT = 'default';
+
+const own = (context: RequestContext): readonly RawBuilder<SqlBool>[] =>
+  context.identity.isAdmin ? [] : [sql<SqlBool>`project_id = ${callersProject(context)}`];
+const visibleGroups = (context: RequestContext): readonly RawBuilder<SqlBool>[] =>
+  context.identity.isAdmin ? [] : [sql<SqlBool>`(project_id = ${callersProject(context)} or shared)`];
+
+/** The operations on security groups and on their rules. */
+export function securityGroupOperations(parts: SecurityGroupParts): Operation[] {
+  return [...groupOperations(parts), ...ruleOperations(parts)];
+}
+
+function groupOperations({ db, cascade }: SecurityGroupParts): Operation[] {
+  const operations = crudOperations<SecurityGroupRow>({
+    db,
+    convention,
+    store: securityGroupStore,
+    path: '/security-groups',
+    policies: plainPolicies('security_group', 'a security group'),
+    visible: visibleGroups,
+    owned: ownOrAdmin,
+    missing: securityGroupNotFound,
+    bulk: true,
+    creating: async (given, context, tx) => {
+      const project_id = projectOf(context, given.project_id);
+      await ensureDefaultGroup(tx, project_id);
+      if (given.name === DEFAULT) throw defaultExists();
+      return {
+        project_id,
+        name: given.name ?? '',
+        description: given.description ?? '',
+        stateful: given.stateful ?? true,
+        shared: false,
+        rules: [],
+        tags: [],
+      };
+    },
+    created: async (row, _context, tx) => {
+      await addEgressRules(tx, row.project_id, row.id);
+      await copyRules(tx, row.id);
+      return securityGroupStore.find(tx, row.id);
+    },
+    updating: async (row, given, _context, tx) => {
+      if (row.name === DEFAULT && given.name !== undefined && given.name !== DEFAULT) {
+        throw conflict('Updating default security group not allowed.', 'SecurityGroupCannotUpdateDefault');
+      }
+      if (row.name !== DEFAULT && given.name === DEFAULT) throw defaultExists();
+      if (given.stateful !== undefined && given.stateful !== row.stateful) await refuseUsed(tx, row.id);
+      return given;
+    },
+    updated: async (row, _before, context, tx) =>
+      cascade.revise(tx, 'security_group', row.id, { requestId: context.requestId }),
+    removing: (row, context, tx) => removeGroup(tx, cascade, row, context),
+    committed: () => cascade.poke(),
+  });
+  return operations.map((one) =>
+    one.method === 'GET' && one.path === '/security-groups' ? listingMakesDefault(db, one) : one,
+  );
+}
+
+/** A project that looks at its groups has its default one from then on, as with Neutron. */
+function listingMakesDefault(db: Db, list: Operation): Operation {
+  return {
+    ...list,
+    handle: async (call) => {
+      const project = call.context.identity.project?.id;
+      if (project !== undefined && !(await hasDefault(db, project))) {
+        await db.transaction((tx) => ensureDefaultGroup(tx, project));
+      }
+      return list.handle(call);
+    },
+  };
+}
+
+async function hasDefault(db: Db, project: string): Promise<boolean> {
+  const found = await sql`select 1 from security_groups where project_id = ${project} and name = ${DEFAULT}`.execute(
+    db.query,
+  );
+  return found.rows.length > 0;
+}
+
+async function removeGroup(tx: Tx, cascade: Cascade, row: SecurityGroupRow, context: RequestContext): Promise<void> {
+  if (row.name === DEFAULT && !context.identity.isAdmin) {
+    throw conflict('Insufficient rights for removing default security group.', 'SecurityGroupCannotRemoveDefault');
+  }
+  await refuseUsed(tx, row.id);
+  const gone = await sql<{ project_id: string; security_group_id: string }>`
+    delete from security_group_rules where security_group_id = ${row.id} or remote_group_id = ${row.id}
+    returning project_id, security_group_id`.execute(tx);
+  const others = new Set(gone.rows.map(({ security_group_id }) => security_group_id));
+  others.delete(row.id);
+  for (const id of [...others].sort()) await changedRules(tx, cascade, id, context.requestId);
+  await cascade.retire(tx, 'security_group', row.id, { requestId: context.requestId });
+  const counts = new Map([[row.project_id, 0]]);
+  for (const { project_id } of gone.rows) counts.set(project_id, (counts.get(project_id) ?? 0) + 1);
+  for (const [project, rules] of [...counts].sort()) {
+    await countQuota(tx, project, {
+      security_group: project === row.project_id ? -1 : 0,
+      security_group_rule: -rules,
+    });
+  }
+}
+
+function ruleOperations({ db, cascade }: SecurityGroupParts): Operation[] {
+  const { list, show, create, remove } = plainPolicies('security_group_rule', 'a security group rule');
+  return crudOperations<SecurityGroupRuleRow>({
+    db,
+    convention,
+    store: securityGroupRuleStore,
+    path: '/security-group-rules',
+    policies: { list, show, create, remove },
+    visible: own,
+    missing: securityGroupRuleNotFound,
+    bulk: true,
+    creating: (given, context, tx) => completeRule(tx, given, context),
+    created: async (row, context, tx) => {
+      await changedRules(tx, cascade, row.security_group_id, context.requestId);
+      await countQuota(tx, row.project_id, { security_group_rule: 1 });
+    },
+    removing: async (row, context, tx) => {
+      await securityGroupStore.lock(tx, row.security_group_id);
+      await sql`delete from security_group_rules where id = ${row.id}`.execute(tx);
+      await changedRules(tx, cascade, row.security_group_id, context.requestId);
+      await countQuota(tx, row.project_id, { security_group_rule: -1 });
+    },
+    committed: () => cascade.poke(),
+  });
+}
+
+async function completeRule(tx: Tx, given: Given<SecurityGroupRuleRow>, context: RequestContext) {
+  const groupId = given.security_group_id as string;
+  // Locked: the same rule twice at once is one rule and one refusal.
+  const group = await securityGroupStore.lock(tx, groupId, visibleGroups(context));
+  if (group === undefined) throw securityGroupNotFound(groupId);
+  if (!ownOrAdmin(group, context)) throw convention.refusal('create_security_group_rule');
+  if (given.remote_address_group_id !== undefined && given.remote_address_group_id !== null) {
+    throw notFound(
+      `Address group ${String(given.remote_address_group_id)} could not be found.`,
+      'AddressGroupNotFound',
+    );
+  }
+  const values = checkRule(given as RuleRequest);
+  if (values.remote_group_id !== null) await checkRemote(tx, values.remote_group_id, context);
+  const key = ruleKey(values);
+  const same = (group.rules as SecurityGroupRuleRow[]).find((rule) => ruleKey(rule) === key);
+  if (same !== undefined) {
+    throw conflict(`Security group rule already exists. Rule id is ${same.id}.`, 'SecurityGroupRuleExists');
+  }
+  return {
+    project_id: projectOf(context, given.project_id ?? (context.identity.isAdmin ? group.project_id : undefined)),
+    security_group_id: groupId,
+    ...values,
+    remote_address_group_id: null,
+    description: given.description ?? '',
+  };
+}
+
+async function checkRemote(tx: Tx, id: string, context: RequestContext): Promise<void> {
+  const found = await securityGroupStore.find(tx, id, visibleGroups(context));
+  if (found === undefined) throw securityGroupNotFound(id);
+  // Kept from being deleted until the rule that names it is stored.
+  const kept = await sql`select 1 from security_groups where id = ${id} for key share`.execute(tx);
+  if (kept.rows.length === 0) throw securityGroupNotFound(id);
+}
+
+/** The group's rules are not what they were: its own copy, its revision and its replicas follow. */
+async function changedRules(tx: Tx, cascade: Cascade, groupId: string, requestId: string): Promise<void> {
+  await copyRules(tx, groupId);
+  await securityGroupStore.update(tx, groupId, {});
+  await cascade.revise(tx, 'security_group', groupId, { requestId });
+}
+
+async function refuseUsed(tx: Tx, groupId: string): Promise<void> {
+  const used = await sql`select 1 from ports where security_groups @> ${[groupId]}::text[] limit 1`.execute(tx);
+  if (used.rows.length > 0) throw conflict(`Security Group ${groupId} in use.`, 'SecurityGroupInUse');
+}
+
+const defaultExists = (): Fault =>
+  conflict('Default security group already exists.', 'SecurityGroupDefaultAlreadyExists');

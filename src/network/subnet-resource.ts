@@ -1,0 +1,84 @@
+/** Subnets as the API shows and takes them. */
+import { type SqlBool, sql } from 'kysely';
+import { Type } from 'typebox';
+import { computed, field, nullable, resource, type Row, type TableOf, Timestamp } from '../resource/resource.ts';
+import { createStore } from '../resource/store.ts';
+import { tagFilters } from './tag-filters.ts';
+
+const Name = Type.String({ maxLength: 255 });
+const Ipv6Mode = nullable(Type.Enum(['dhcpv6-stateful', 'dhcpv6-stateless', 'slaac']));
+const Pool = Type.Object(
+  { start: Type.String({ maxLength: 64 }), end: Type.String({ maxLength: 64 }) },
+  { additionalProperties: false },
+);
+const Route = Type.Object(
+  { destination: Type.String({ maxLength: 64 }), nexthop: Type.String({ maxLength: 64 }) },
+  { additionalProperties: false },
+);
+
+export type AllocationPool = { readonly start: string; readonly end: string };
+
+export const subnetResource = resource({
+  name: 'subnet',
+  table: 'subnets',
+  filters: tagFilters,
+  fields: {
+    id: field(Type.String(), { filter: true }),
+    name: field(Name, { create: 'optional', update: true, default: '', filter: true, sort: true }),
+    project_id: field(Type.String({ maxLength: 255 }), { create: 'optional', filter: true, sort: true }),
+    description: field(Name, { create: 'optional', update: true, default: '', filter: true, sort: true }),
+    network_id: field(Type.String({ format: 'uuid' }), { create: 'required', filter: true, sort: true }),
+    ip_version: field(Type.Integer(), { input: Type.Enum([4, 6]), create: 'required', filter: true, sort: true }),
+    cidr: field(Type.String({ maxLength: 64 }), {
+      create: 'optional',
+      sort: true,
+      filter: (values) => sql<SqlBool>`cidr = any(${[...values]})`,
+      input: nullable(Type.String({ maxLength: 64 })),
+    }),
+    gateway_ip: field(nullable(Type.String({ maxLength: 64 })), { create: 'optional', update: true, filter: true }),
+    allocation_pools: field(Type.Array(Pool), {
+      create: 'optional',
+      update: true,
+      input: Type.Array(Pool, { maxItems: 64 }),
+    }),
+    dns_nameservers: field(Type.Array(Type.String()), {
+      create: 'optional',
+      update: true,
+      default: [],
+      input: nullable(Type.Array(Type.String({ maxLength: 64 }), { maxItems: 5 })),
+    }),
+    host_routes: field(Type.Array(Route), {
+      create: 'optional',
+      update: true,
+      default: [],
+      input: nullable(Type.Array(Route, { maxItems: 20 })),
+    }),
+    enable_dhcp: field(Type.Boolean(), { create: 'optional', update: true, default: true, filter: true, sort: true }),
+    ipv6_ra_mode: field(Ipv6Mode, { create: 'optional', default: null, filter: true }),
+    ipv6_address_mode: field(Ipv6Mode, { create: 'optional', default: null, filter: true }),
+    subnetpool_id: field(nullable(Type.String({ maxLength: 64 })), { create: 'optional', default: null, filter: true }),
+    service_types: field(Type.Array(Type.String({ maxLength: 255 }), { maxItems: 20 }), {
+      create: 'optional',
+      update: true,
+      default: [],
+    }),
+    segment_id: computed(() => null),
+    tags: field(Type.Array(Type.String()), { column: true, default: [] }),
+    created_at: field(Timestamp),
+    updated_at: field(Timestamp),
+    revision_number: computed((row: { revision: number }) => row.revision),
+  },
+});
+
+export type SubnetRow = Row<typeof subnetResource>;
+export const subnetStore = createStore(subnetResource);
+
+declare module '../db/tables.ts' {
+  interface Tables {
+    subnets: TableOf<typeof subnetResource>;
+  }
+}
+
+/** Whether ports get their addresses on it by themselves, out of their MACs. */
+export const isAutoAddress = (subnet: { readonly ipv6_address_mode: string | null }): boolean =>
+  subnet.ipv6_address_mode === 'slaac' || subnet.ipv6_address_mode === 'dhcpv6-stateless';

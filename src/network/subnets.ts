@@ -1,0 +1,150 @@
+/** Subnets: their operations, and what else a change to one entails. */
+import { type RawBuilder, sql, type SqlBool } from 'kysely';
+import type { Cascade } from '../cascade/contract.ts';
+import type { Db, Tx } from '../db/database.ts';
+import { network as convention } from '../http/conventions.ts';
+import { badRequest, conflict, type Fault } from '../http/fault.ts';
+import type { Operation, RequestContext } from '../http/service.ts';
+import { crudOperations, type Given } from '../resource/crud.ts';
+import { parseCidr } from './address-range.ts';
+import { networkNotFound, subnetNotFound } from './network-fault.ts';
+import { callersProject, ownOrAdmin, plainPolicies, projectOf, visibleNetworks } from './network-project.ts';
+import { countQuota } from './network-quota.ts';
+import { type NetworkRow, networkStore } from './network-resource.ts';
+import { type SubnetRow, subnetStore } from './subnet-resource.ts';
+import {
+  checkCidr,
+  checkDhcp,
+  checkGateway,
+  checkGatewayOutside,
+  checkIpv6Modes,
+  checkNameservers,
+  checkOverlap,
+  checkPools,
+  checkRoutes,
+} from './subnet-rules.ts';
+
+/** The operations on subnets. */
+export function subnetOperations({ db, cascade }: { readonly db: Db; readonly cascade: Cascade }): Operation[] {
+  return crudOperations<SubnetRow>({
+    db,
+    convention,
+    store: subnetStore,
+    path: '/subnets',
+    policies: plainPolicies('subnet', 'a subnet'),
+    visible: visibleSubnets,
+    owned: ownOrAdmin,
+    missing: subnetNotFound,
+    bulk: true,
+    creating: completeSubnet,
+    created: async (row, _context, tx) => {
+      await sql`update networks set subnets = array_append(subnets, ${row.id}) where id = ${row.network_id}`.execute(
+        tx,
+      );
+      await countQuota(tx, row.project_id, { subnet: 1 });
+    },
+    updating: async (row, given) => changedSubnet(row, given),
+    updated: async (row, _before, context, tx) =>
+      cascade.revise(tx, 'subnet', row.id, { requestId: context.requestId }),
+    removing: (row, context, tx) => removeSubnet(tx, cascade, row, context.requestId),
+    committed: () => cascade.poke(),
+  });
+}
+
+/** Own ones, those on own networks and those of shared networks. */
+export function visibleSubnets(context: RequestContext): readonly RawBuilder<SqlBool>[] {
+  if (context.identity.isAdmin) return [];
+  const project = callersProject(context);
+  return [
+    sql<SqlBool>`(project_id = ${project}
+      or network_id in (select n.id from networks n where n.shared or n.project_id = ${project}))`,
+  ];
+}
+
+async function completeSubnet(given: Given<SubnetRow>, context: RequestContext, tx: Tx) {
+  const networkId = given.network_id as string;
+  const project_id = projectOf(context, given.project_id);
+  // Locked: two subnets of one network at once must not overlap each other.
+  const network = await networkStore.lock(tx, networkId, visibleNetworks(context));
+  if (network === undefined) throw networkNotFound(networkId);
+  refuseForeign(network, context);
+  if (given.subnetpool_id !== undefined && given.subnetpool_id !== null) {
+    throw badRequest(`Subnet pool ${given.subnetpool_id} could not be found.`, 'SubnetPoolNotFound');
+  }
+  if (given.cidr === undefined || given.cidr === null) {
+    throw badRequest('Bad subnets request: a subnetpool must be specified in the absence of a cidr.', 'BadRequest');
+  }
+  const ip_version = given.ip_version as number;
+  const enable_dhcp = given.enable_dhcp ?? true;
+  const modes = {
+    ipv6_ra_mode: given.ipv6_ra_mode ?? null,
+    ipv6_address_mode: given.ipv6_address_mode ?? null,
+  };
+  const cidr = checkCidr(given.cidr, ip_version);
+  checkDhcp(cidr, enable_dhcp);
+  checkIpv6Modes(cidr, modes, enable_dhcp);
+  const gateway_ip = checkGateway(cidr, given.gateway_ip);
+  const allocation_pools = checkPools(cidr, given.allocation_pools, gateway_ip);
+  checkOverlap(
+    cidr,
+    networkId,
+    await tx.selectFrom('subnets').select('cidr').where('network_id', '=', networkId).execute(),
+  );
+  return {
+    project_id,
+    network_id: networkId,
+    name: given.name ?? '',
+    description: given.description ?? '',
+    ip_version,
+    cidr: cidr.text,
+    gateway_ip,
+    allocation_pools,
+    dns_nameservers: checkNameservers(given.dns_nameservers ?? []),
+    host_routes: checkRoutes(given.host_routes ?? [], ip_version),
+    enable_dhcp,
+    ...modes,
+    subnetpool_id: null,
+    service_types: given.service_types ?? [],
+    tags: [],
+  };
+}
+
+/** A network that is seen because it is shared or external is not the caller's to add subnets to. */
+function refuseForeign(network: NetworkRow, context: RequestContext): void {
+  if (!ownOrAdmin(network, context)) throw convention.refusal('create_subnet');
+}
+
+function changedSubnet(row: SubnetRow, given: Given<SubnetRow>): Given<SubnetRow> {
+  const cidr = parseCidr(row.cidr);
+  if (cidr === undefined) return given;
+  const enable_dhcp = given.enable_dhcp ?? row.enable_dhcp;
+  checkDhcp(cidr, enable_dhcp);
+  if (given.enable_dhcp !== undefined) checkIpv6Modes(cidr, row, enable_dhcp);
+  const gateway_ip = given.gateway_ip === undefined ? row.gateway_ip : checkGateway(cidr, given.gateway_ip);
+  // Pools are checked before the gateway's place in them, so that both may change in one request.
+  const allocation_pools =
+    given.allocation_pools === undefined ? row.allocation_pools : checkPools(cidr, given.allocation_pools, gateway_ip);
+  checkGatewayOutside(allocation_pools, gateway_ip);
+  return {
+    ...given,
+    ...(given.gateway_ip === undefined ? {} : { gateway_ip }),
+    ...(given.allocation_pools === undefined ? {} : { allocation_pools }),
+    ...(given.dns_nameservers === undefined ? {} : { dns_nameservers: checkNameservers(given.dns_nameservers ?? []) }),
+    ...(given.host_routes === undefined ? {} : { host_routes: checkRoutes(given.host_routes ?? [], row.ip_version) }),
+  };
+}
+
+const inUse = (id: string): Fault =>
+  conflict(
+    `Unable to complete operation on subnet ${id}: One or more ports have an IP allocation from this subnet.`,
+    'SubnetInUse',
+  );
+
+async function removeSubnet(tx: Tx, cascade: Cascade, row: SubnetRow, requestId: string): Promise<void> {
+  const used = await sql`select 1 from ip_allocations
+    where subnet_id = ${row.id} and not starts_with(port_id, 'child:') limit 1`.execute(tx);
+  if (used.rows.length > 0) throw inUse(row.id);
+  await sql`update networks set subnets = array_remove(subnets, ${row.id}) where id = ${row.network_id}`.execute(tx);
+  await cascade.retire(tx, 'subnet', row.id, { requestId });
+  await countQuota(tx, row.project_id, { subnet: -1 });
+}
