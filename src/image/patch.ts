@@ -106,13 +106,14 @@ export function apply(
         throw forbidden(`Attribute ${name} can be only replaced for a queued image.`);
       }
       patch[SETTABLE[name]] = stored(name, value);
-    } else if (op === 'add') {
-      if (change.strict && Object.hasOwn(extra, name)) throw conflict(`Property ${name} already present.`);
-      extra[name] = String(value);
-    } else if (!Object.hasOwn(extra, name)) {
-      throw conflict(`Property ${name} does not exist.`);
-    } else if (op === 'replace') extra[name] = String(value);
-    else delete extra[name];
+    } else {
+      const known = Object.hasOwn(extra, name);
+      if (op !== 'add' && !known) throw conflict(`Property ${name} does not exist.`);
+      if (op === 'add' && known && change.strict) throw conflict(`Property ${name} already present.`);
+      // The well-known properties may be null, which says no more than their absence.
+      if (op === 'remove' || value === null) delete extra[name];
+      else extra[name] = String(value);
+    }
   }
   checkCounts(extra, patch.tags);
   return { ...(patch as Partial<ImageRow>), extra };
