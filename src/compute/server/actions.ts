@@ -1,0 +1,444 @@
+/** Actions on servers: what is checked and shown at once, and what is left to the server's proxy. */
+import type { Tx } from '../../db/database.ts';
+import { badRequest, conflict, Fault, notFound } from '../../http/fault.ts';
+import { type Call, type Operation, operation, type PolicyRule, Reply } from '../../http/service.ts';
+import { QuotaExceeded } from '../../resource/quota.ts';
+import { quotaFault, randomPassword } from './boot.ts';
+import { requireFitting, requireMetadataQuota } from './boot-lookup.ts';
+import { idFromReference } from './boot-request.ts';
+import { consoleOutput } from './console.ts';
+import type { ServerDependencies } from './dependencies.ts';
+import { askerOf, findServer, withServer } from './lookup.ts';
+import { narrowed, remove, view } from './operations.ts';
+import { change, clock, difference, enqueue, faultOf, footprint, recordAction, states } from './records.ts';
+import type { ServerRow } from './resource.ts';
+import { rules } from './rules.ts';
+import {
+  changePasswordSchema,
+  consoleOutputSchema,
+  createImageSchema,
+  emptyActionSchema,
+  lockSchema,
+  rebootSchema,
+  rebuildSchema,
+  rescueSchema,
+  resetStateSchema,
+  resizeSchema,
+  unshelveSchema,
+} from './schema.ts';
+import { HARD_REBOOT_TASKS, PLAIN_ACTIONS, requireState } from './state.ts';
+
+type Definition<Body> = Pick<Operation<Body>, 'action' | 'policy' | 'body' | 'summary' | 'handle'> &
+  Partial<Pick<Operation<Body>, 'status' | 'since' | 'until'>>;
+
+const act = <Body = unknown>(definition: Definition<Body>): Operation =>
+  operation<Body>({ method: 'POST', path: '/servers/:server_id/action', status: 202, ...definition });
+
+/** `POST /servers/:server_id/action`, all of them. */
+export function actionOperations(dependencies: ServerDependencies): Operation[] {
+  return [
+    ...PLAIN_ACTIONS.map((plain) =>
+      act({
+        action: plain.action,
+        policy: { name: plain.policy, check: memberOrAdmin(plain.action), description: plain.summary },
+        body: emptyActionSchema(plain.action),
+        summary: plain.summary,
+        handle: (call) =>
+          withServer(dependencies, call, async (tx, row) => {
+            requireState(row, call.context, plain);
+            await send(dependencies, tx, row, call, plain.action, plain.method, null, plain.becomes);
+          }),
+      }),
+    ),
+    ...stateActions(dependencies),
+    ...sizeActions(dependencies),
+    ...contentActions(dependencies),
+    ...ownActions(dependencies),
+  ];
+}
+
+const memberOrAdmin = (action: string): string =>
+  action === 'shelveOffload' ? 'rule:admin' : 'rule:project_member_or_admin';
+
+/** Shows the task and leaves the action to the proxy. */
+async function send(
+  dependencies: ServerDependencies,
+  tx: Tx,
+  row: ServerRow,
+  call: Call,
+  action: string,
+  record: string,
+  body: unknown,
+  becomes: string,
+  patch: Partial<ServerRow> = {},
+): Promise<ServerRow> {
+  return enqueue(tx, dependencies, row, askerOf(call.context), {
+    action,
+    record,
+    body,
+    stateful: true,
+    patch: { ...states(row.vm_state, becomes), ...patch },
+  });
+}
+
+function stateActions(dependencies: ServerDependencies): Operation[] {
+  return [
+    act<{ type: string }>({
+      action: 'reboot',
+      policy: rules.reboot,
+      body: rebootSchema,
+      summary: 'Reboot a server',
+      handle: (call) =>
+        withServer(dependencies, call, async (tx, row) => {
+          const type = call.body.type.toUpperCase();
+          const hard = type === 'HARD';
+          requireState(row, call.context, {
+            method: 'reboot',
+            vm: hard ? ['active', 'stopped', 'paused', 'suspended', 'error'] : ['active'],
+            ...(hard ? { task: HARD_REBOOT_TASKS } : {}),
+          });
+          await send(dependencies, tx, row, call, 'reboot', 'reboot', { type }, hard ? 'rebooting_hard' : 'rebooting');
+        }),
+    }),
+    act<{ adminPass?: string; rescue_image_ref?: string } | null>({
+      action: 'rescue',
+      policy: rules.rescue,
+      body: rescueSchema,
+      status: 200,
+      summary: 'Rescue a server',
+      handle: async (call) => {
+        const adminPass = call.body?.adminPass ?? randomPassword();
+        const image = call.body?.rescue_image_ref;
+        if (image !== undefined) await usableImage(dependencies, call, image, 'Cannot find image for rescue');
+        await withServer(dependencies, call, async (tx, row) => {
+          requireState(row, call.context, { method: 'rescue', vm: ['active', 'stopped', 'error'] });
+          const body = { adminPass, ...(image === undefined ? {} : { rescue_image_ref: image }) };
+          await send(dependencies, tx, row, call, 'rescue', 'rescue', body, 'rescuing');
+        });
+        return { adminPass };
+      },
+    }),
+    act<{ availability_zone?: string | null; host?: string } | null>({
+      action: 'unshelve',
+      policy: rules.unshelve,
+      body: unshelveSchema,
+      summary: 'Unshelve a server',
+      handle: (call) =>
+        withServer(dependencies, call, async (tx, row) => {
+          const vm = ['shelved', 'shelved_offloaded'];
+          requireState(row, call.context, { method: 'unshelve', vm });
+          const zone = call.body?.availability_zone;
+          if (typeof zone === 'string' && zone !== row.zone) {
+            throw badRequest('The requested availability zone is not available');
+          }
+          await send(dependencies, tx, row, call, 'unshelve', 'unshelve', null, 'unshelving');
+        }),
+    }),
+    act<{ adminPass: string }>({
+      action: 'changePassword',
+      policy: rules.changePassword,
+      body: changePasswordSchema,
+      summary: 'Change the password of a server',
+      handle: (call) =>
+        withServer(dependencies, call, async (tx, row) => {
+          requireState(row, call.context, { method: 'changePassword', vm: ['active'] });
+          const { adminPass } = call.body;
+          await send(
+            dependencies,
+            tx,
+            row,
+            call,
+            'changePassword',
+            'changePassword',
+            { adminPass },
+            'updating_password',
+          );
+        }),
+    }),
+  ];
+}
+
+function sizeActions(dependencies: ServerDependencies): Operation[] {
+  const settle = (action: 'confirmResize' | 'revertResize', policy: PolicyRule, becomes: string, status: number) =>
+    act({
+      action,
+      policy,
+      status,
+      body: emptyActionSchema(action),
+      summary: action === 'confirmResize' ? 'Confirm a resize' : 'Revert a resize',
+      handle: (call) =>
+        withServer(dependencies, call, async (tx, row) => {
+          requireState(row, call.context, { method: action, vm: ['resized'] });
+          if (row.resize === null) throw badRequest('Instance has not been resized.');
+          await send(dependencies, tx, row, call, action, action, null, becomes);
+        }),
+    });
+  return [
+    act<{ flavorRef: string | number }>({
+      action: 'resize',
+      policy: rules.resize,
+      body: resizeSchema,
+      summary: 'Resize a server',
+      handle: (call) => resize(dependencies, call),
+    }),
+    settle('confirmResize', rules.confirmResize, 'resize_confirming', 204),
+    settle('revertResize', rules.revertResize, 'resize_reverting', 202),
+  ];
+}
+
+async function resize(dependencies: ServerDependencies, call: Call<{ flavorRef: string | number }>): Promise<void> {
+  const { context, body } = call;
+  const flavorId = idFromReference(body.flavorRef);
+  const flavor = await dependencies.flavors.find(dependencies.db.query, context, flavorId);
+  try {
+    await withServer(dependencies, call, async (tx, row) => {
+      requireState(row, context, { method: 'resize', vm: ['active', 'stopped'] });
+      if (flavor === undefined) throw badRequest(`Flavor ${flavorId.slice(0, 255)} could not be found.`);
+      if (flavor.id === row.flavor_id) throw badRequest('When resizing, instances must change flavor!');
+      if (flavor.disk === 0 && row.flavor_copy.disk !== 0 && row.image_id !== '') {
+        throw badRequest('Server disk was unable to be resized because: Resize to zero disk flavor is not allowed.');
+      }
+      const change_ = { from: row.flavor_copy, to: flavor };
+      const larger = footprint({ flavor_copy: row.flavor_copy, resize: change_ });
+      await dependencies.quotas.reserve(tx, row.project_id, difference(footprint(row), larger));
+      const wanted = { flavorRef: flavor.id };
+      await send(dependencies, tx, row, call, 'resize', 'resize', wanted, 'resize_prep', { resize: change_ });
+    });
+  } catch (error) {
+    throw error instanceof QuotaExceeded ? quotaFault(error) : error;
+  }
+}
+
+/** An image that a server may be made of anew. @throws Fault 400 in these words where there is none */
+async function usableImage(dependencies: ServerDependencies, call: Call, id: string, words: string) {
+  const image = await dependencies.images.resolve(dependencies.db.query, call.context, id).catch((error: unknown) => {
+    throw error instanceof Fault && error.status === 404 ? badRequest(words) : error;
+  });
+  if (image.status !== 'active') throw badRequest(`Image ${id} is not active.`);
+  return image;
+}
+
+interface RebuildBody {
+  readonly imageRef: string;
+  readonly adminPass?: string;
+  readonly name?: string;
+  readonly description?: string | null;
+  readonly hostname?: string;
+  readonly metadata?: Readonly<Record<string, string>>;
+  readonly key_name?: string | null;
+  readonly user_data?: string | null;
+  readonly accessIPv4?: string;
+  readonly accessIPv6?: string;
+  readonly 'OS-DCF:diskConfig'?: string;
+}
+
+function contentActions(dependencies: ServerDependencies): Operation[] {
+  return [
+    act<RebuildBody>({
+      action: 'rebuild',
+      policy: rules.rebuild,
+      body: rebuildSchema,
+      summary: 'Rebuild a server',
+      handle: (call) => rebuild(dependencies, call),
+    }),
+    act<{ name: string; metadata?: Readonly<Record<string, string>> }>({
+      action: 'createImage',
+      policy: rules.createImage,
+      body: createImageSchema,
+      summary: 'Make an image of a server',
+      handle: async (call) => {
+        const { name, metadata = {} } = call.body;
+        await requireMetadataQuota(dependencies, call.context, metadata);
+        const id = await withServer(dependencies, call, (tx, row) =>
+          snapshot(dependencies, tx, row, call, name, metadata),
+        );
+        if (call.context.version >= 45) return { image_id: id };
+        return new Reply(202, undefined, { location: `${call.context.publicUrl}/image/v2/images/${id}` });
+      },
+    }),
+    act<{ length?: number | string | null } | null>({
+      action: 'os-getConsoleOutput',
+      policy: rules.consoleOutput,
+      body: consoleOutputSchema,
+      status: 200,
+      summary: 'Show console output',
+      handle: async (call) => ({
+        output: await consoleOutput(
+          dependencies,
+          call.context,
+          await findServer(dependencies, call),
+          call.body?.length,
+        ),
+      }),
+    }),
+  ];
+}
+
+async function rebuild(dependencies: ServerDependencies, call: Call<RebuildBody>): Promise<unknown> {
+  const { context, body } = call;
+  const image = await usableImage(dependencies, call, body.imageRef, 'Cannot find image for rebuild');
+  await requireMetadataQuota(dependencies, context, body.metadata ?? {});
+  const adminPass = body.adminPass ?? randomPassword();
+  const { key_name } = body;
+  const row = await withServer(dependencies, call, async (tx, before) => {
+    requireState(before, context, { method: 'rebuild', vm: ['active', 'stopped', 'error'] });
+    if (before.image_id === '' && context.version < 93) {
+      throw badRequest('Unable to rebuild with a different image for a volume-backed server.');
+    }
+    requireFitting(context, image, before.flavor_copy, before.image_id !== '');
+    const key =
+      typeof key_name === 'string' ? await dependencies.keypairs.find(tx, before.user_id, key_name) : undefined;
+    if (typeof key_name === 'string' && key === undefined) throw badRequest('Invalid key_name provided.');
+    const { 'OS-DCF:diskConfig': disk_config, imageRef: _, ...rest } = body;
+    return send(
+      dependencies,
+      tx,
+      before,
+      call,
+      'rebuild',
+      'rebuild',
+      { ...rest, imageRef: image.id, adminPass },
+      'rebuilding',
+      {
+        ...(before.image_id === '' ? {} : { image_id: image.id }),
+        ...(body.name === undefined ? {} : { name: body.name }),
+        ...(body.description === undefined ? {} : { description: body.description }),
+        ...(body.hostname === undefined ? {} : { hostname: body.hostname }),
+        ...(body.metadata === undefined ? {} : { metadata: { ...body.metadata } }),
+        ...(body.user_data === undefined ? {} : { user_data: body.user_data }),
+        ...(key_name === undefined ? {} : { key_name: key?.name ?? '', key_id: key?.id ?? null }),
+        ...(body.accessIPv4 === undefined ? {} : { access_ip_v4: body.accessIPv4 }),
+        ...(body.accessIPv6 === undefined ? {} : { access_ip_v6: body.accessIPv6 }),
+        ...(disk_config === undefined ? {} : { disk_config }),
+        fault_record: null,
+      },
+    );
+  });
+  const shown = await view(dependencies, context, row);
+  const keep = [...(context.version >= 54 ? ['key_name'] : [])];
+  const answer = narrowed({ ...shown, adminPass }, context.version, keep) as Record<string, unknown>;
+  if (context.version >= 57) answer.user_data = row.user_data;
+  return new Reply(202, { server: answer }, { location: `${context.baseUrl}/servers/${row.id}` });
+}
+
+async function snapshot(
+  dependencies: ServerDependencies,
+  tx: Tx,
+  row: ServerRow,
+  call: Call,
+  name: string,
+  metadata: Readonly<Record<string, string>>,
+): Promise<string> {
+  requireState(row, call.context, {
+    method: 'createImage',
+    vm: ['active', 'stopped', 'paused', 'suspended'],
+    lock: false,
+  });
+  if (row.image_id === '')
+    throw badRequest(
+      'Invalid volume: images of servers that boot from a volume are not made here; make a snapshot of the volume.',
+    );
+  const id = await dependencies.images.registerSnapshot(tx, call.context, {
+    name,
+    properties: {
+      ...metadata,
+      image_type: 'snapshot',
+      instance_uuid: row.id,
+      user_id: row.user_id,
+      base_image_ref: row.image_id,
+    },
+    child: row.child as string,
+    server_id: row.id,
+    min_disk: row.flavor_copy.disk,
+  });
+  const body = { name, metadata, image_id: id };
+  await send(dependencies, tx, row, call, 'createImage', 'createImage', body, 'image_snapshot');
+  return id;
+}
+
+/** Actions that no child need know of, and those that are not served. */
+function ownActions(dependencies: ServerDependencies): Operation[] {
+  const refused = (action: string, policy: PolicyRule, until?: number): Operation =>
+    act({
+      action,
+      policy,
+      status: 200,
+      ...(until === undefined ? {} : { until }),
+      summary: 'Not served: remote consoles lie in the child',
+      handle: async (call) => {
+        await findServer(dependencies, call);
+        throw badRequest('Unavailable console type.');
+      },
+    });
+  return [
+    act<{ locked_reason?: string } | null>({
+      action: 'lock',
+      policy: rules.lock,
+      body: lockSchema,
+      summary: 'Lock a server',
+      handle: (call) =>
+        withServer(dependencies, call, async (tx, row) => {
+          await recordAction(tx, row.id, 'lock', askerOf(call.context));
+          const reason = call.context.version >= 73 ? (call.body?.locked_reason ?? null) : null;
+          await change(tx, row, { locked: true, locked_reason: reason });
+        }),
+    }),
+    act({
+      action: 'unlock',
+      policy: rules.unlock,
+      body: emptyActionSchema('unlock'),
+      summary: 'Unlock a server',
+      handle: (call) =>
+        withServer(dependencies, call, async (tx, row) => {
+          await recordAction(tx, row.id, 'unlock', askerOf(call.context));
+          await change(tx, row, { locked: false, locked_reason: null });
+        }),
+    }),
+    act<{ state: 'active' | 'error' }>({
+      action: 'os-resetState',
+      policy: rules.resetState,
+      body: resetStateSchema,
+      summary: 'Reset the state of a server',
+      handle: (call) =>
+        withServer(dependencies, call, async (tx, row) => {
+          if (row.child_id === null) throw conflict(`Instance ${row.id} is not ready`);
+          // The child must agree, or its next change would undo it.
+          await enqueue(tx, dependencies, row, askerOf(call.context), {
+            action: 'os-resetState',
+            record: 'resetState',
+            body: { state: call.body.state },
+            stateful: true,
+            patch: {
+              ...states(call.body.state, null),
+              ...(call.body.state === 'error'
+                ? { fault_record: faultOf('The state was reset by an administrator.', await clock(tx)) }
+                : {}),
+            },
+          });
+        }),
+    }),
+    act({
+      action: 'forceDelete',
+      policy: rules.forceDelete,
+      body: emptyActionSchema('forceDelete'),
+      summary: 'Delete a server in any state',
+      handle: (call) => remove(dependencies, call, 'forceDelete'),
+    }),
+    ...['os-getVNCConsole', 'os-getSPICEConsole', 'os-getRDPConsole', 'os-getSerialConsole'].map((action) =>
+      refused(action, rules.remoteConsole, 5),
+    ),
+    operation({
+      method: 'POST',
+      path: '/servers/:server_id/remote-consoles',
+      policy: rules.remoteConsole,
+      since: 6,
+      status: 200,
+      summary: 'Not served: remote consoles lie in the child',
+      handle: async (call) => {
+        const row = await findServer(dependencies, call);
+        if (row.child_id === null) throw notFound(`Instance ${row.id} is not ready`);
+        throw badRequest('Unavailable console type.');
+      },
+    }),
+  ];
+}

@@ -1,0 +1,246 @@
+/** What a boot names, looked up and held against each other; nothing here changes anything. */
+import type { Placement } from '../../cascade/contract.ts';
+import { badRequest, Fault, forbidden } from '../../http/fault.ts';
+import type { RequestContext } from '../../http/service.ts';
+import type { ServerImage } from '../../image/server-images.ts';
+import type { ResolvedNetworks } from '../../network/server-networks.ts';
+import { type CreateBody, devicesOf, idFromReference, networksOf, parseZone, rootDevice } from './boot-request.ts';
+import type { ServerDependencies } from './dependencies.ts';
+import type { BootDevice, ServerFlavor } from './resource.ts';
+
+export const FORCED_HOST_RULE = {
+  name: 'os_compute_api:servers:create:forced_host',
+  check: 'rule:admin',
+  description: 'Boot on a named host',
+};
+export const DESTINATION_RULE = {
+  name: 'compute:servers:create:requested_destination',
+  check: 'rule:admin',
+  description: 'Boot on a requested host or hypervisor',
+};
+export const ZERO_DISK_RULE = {
+  name: 'os_compute_api:servers:create:zero_disk_flavor',
+  check: 'rule:admin',
+  description: 'Boot from an image with a flavor without disk',
+};
+
+/** All that a boot names, found. */
+export interface Resolved {
+  readonly flavor: ServerFlavor;
+  readonly image: ServerImage | undefined;
+  readonly key: { readonly id: string; readonly name: string } | undefined;
+  readonly networks: ResolvedNetworks;
+  readonly devices: readonly BootDevice[];
+  /** Children that hold the volumes and snapshots named. */
+  readonly children: readonly string[] | undefined;
+}
+
+const GIB = 1024 ** 3;
+
+export const projectOf = (context: RequestContext): string => context.identity.project?.id ?? '';
+
+/** The zone and host asked for, as far as the caller may ask. */
+export function placeOf(
+  context: RequestContext,
+  body: CreateBody,
+): { zone: string | undefined; host: string | undefined } {
+  const { zone, host: forced } = parseZone(body.availability_zone);
+  const requested = body.host ?? body.hypervisor_hostname;
+  if (forced !== undefined) context.enforce(FORCED_HOST_RULE.name);
+  if (requested === undefined) return { zone, host: forced };
+  context.enforce(DESTINATION_RULE.name);
+  if (forced !== undefined) {
+    throw badRequest(
+      'One mechanism with host and/or hypervisor_hostname and another mechanism with zone:host:node are mutually exclusive.',
+    );
+  }
+  return { zone, host: requested };
+}
+
+/** @throws Fault what speaks against the boot, in Nova's order and words */
+export async function resolve(
+  dependencies: ServerDependencies,
+  context: RequestContext,
+  body: CreateBody,
+  maximum: number,
+): Promise<Resolved> {
+  const { query } = dependencies.db;
+  const devices = devicesOf(body, maximum);
+  const wanted = networksOf(body, maximum);
+  const flavorId = idFromReference(body.flavorRef);
+  // Looked up side by side, but refused in Nova's order: whichever comes first in it is what the client reads.
+  const [flavor, image, key, sources, networks, metadata] = await Promise.allSettled([
+    dependencies.flavors.find(query, context, flavorId),
+    imageOf(dependencies, context, body, devices),
+    body.key_name === undefined
+      ? undefined
+      : dependencies.keypairs.find(query, context.identity.user.id, body.key_name),
+    sourcesOf(dependencies, context, devices),
+    dependencies.network.resolve(query, context, wanted),
+    requireMetadataQuota(dependencies, context, body.metadata ?? {}),
+  ]);
+  const found = value(flavor);
+  if (found === undefined) throw badRequest(`Flavor ${flavorId.slice(0, 255)} could not be found.`);
+  const foundImage = value(image);
+  const ofImage = foundImage !== undefined && rootDevice(devices) === undefined;
+  if (foundImage !== undefined) requireFitting(context, foundImage, found, ofImage);
+  const foundKey = value(key);
+  if (body.key_name !== undefined && foundKey === undefined) throw badRequest('Invalid key_name provided.');
+  value(metadata);
+  const { children } = value(sources);
+  return { flavor: found, image: foundImage, key: foundKey, networks: value(networks), devices, children };
+}
+
+function value<T>(settled: PromiseSettledResult<T>): T {
+  if (settled.status === 'rejected') throw settled.reason;
+  return settled.value;
+}
+
+/** The image that the server boots from, also where a volume is made of it. */
+async function imageOf(
+  dependencies: ServerDependencies,
+  context: RequestContext,
+  body: CreateBody,
+  devices: readonly BootDevice[],
+): Promise<ServerImage | undefined> {
+  const root = rootDevice(devices);
+  const id = root?.source_type === 'image' ? root.uuid : body.imageRef;
+  if (id === undefined || id === null || id === '') return undefined;
+  const image = await dependencies.images.resolve(dependencies.db.query, context, id).catch((error: unknown) => {
+    if (!(error instanceof Fault) || error.status !== 404) throw error;
+    throw badRequest(
+      root === undefined
+        ? 'Can not find requested image'
+        : `Block Device Mapping is Invalid: failed to get image ${id}.`,
+    );
+  });
+  if (image.status !== 'active') throw badRequest(`Image ${id} is not active.`);
+  return image;
+}
+
+/** @throws Fault where the image does not fit into the flavor */
+export function requireFitting(
+  context: RequestContext,
+  image: ServerImage,
+  flavor: ServerFlavor,
+  local: boolean,
+): void {
+  if (image.min_ram > flavor.ram) throw badRequest("Flavor's memory is too small for requested image.");
+  if (!local) return;
+  const disk_bytes = flavor.disk * GIB;
+  if (flavor.disk === 0) {
+    if (!context.allowed(ZERO_DISK_RULE.name)) {
+      throw forbidden('Only volume-backed servers are allowed for flavors with zero disk.');
+    }
+    return;
+  }
+  if (image.size > disk_bytes) {
+    throw badRequest(
+      `Flavor's disk is too small for requested image. Flavor disk is ${disk_bytes} bytes, image is ${image.size} bytes.`,
+    );
+  }
+  if (image.min_disk > flavor.disk) {
+    throw badRequest(
+      `Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is ${disk_bytes} bytes, minimum size is ${image.min_disk * GIB} bytes.`,
+    );
+  }
+}
+
+/** Where the volumes and snapshots named live: the server can only go where all of them are. */
+async function sourcesOf(
+  { volumes, db }: ServerDependencies,
+  context: RequestContext,
+  devices: readonly BootDevice[],
+): Promise<{ children: readonly string[] | undefined }> {
+  let children: readonly string[] | undefined;
+  for (const { source_type, uuid, boot_index } of devices) {
+    if (uuid === null || (source_type !== 'volume' && source_type !== 'snapshot')) continue;
+    const lookup =
+      source_type === 'volume'
+        ? volumes.resolve(db.query, context, uuid)
+        : volumes.resolveSnapshot(db.query, context, uuid);
+    const source = await lookup.catch((error: unknown) => {
+      if (!(error instanceof Fault) || error.status !== 404) throw error;
+      throw badRequest(`Block Device Mapping is Invalid: failed to get ${source_type} ${uuid}.`);
+    });
+    if ('bootable' in source && boot_index === 0 && !source.bootable) {
+      throw badRequest(`Block Device ${uuid} is not bootable.`);
+    }
+    const { child } = source;
+    if (child === null) throw badRequest(`Block Device Mapping is Invalid: failed to get ${source_type} ${uuid}.`);
+    children = children === undefined ? [child] : children.filter((one) => one === child);
+  }
+  return { children };
+}
+
+/** @throws Fault 403 where there are more items than the project may have on a server */
+export async function requireMetadataQuota(
+  { quotas, db }: ServerDependencies,
+  context: RequestContext,
+  metadata: Readonly<Record<string, string>>,
+): Promise<void> {
+  const items = Object.keys(metadata).length;
+  if (items === 0) return;
+  const limit = (await quotas.usage(db.query, projectOf(context))).metadata_items?.limit ?? 128;
+  if (limit >= 0 && items > limit) throw forbidden(`Maximum number of metadata items exceeds ${limit}`);
+}
+
+/** @throws Fault 400 for a zone that does not exist, or that the volumes are not in */
+export async function requireZone(
+  { cascade, db }: ServerDependencies,
+  zone: string | undefined,
+  children: readonly string[] | undefined,
+): Promise<void> {
+  if (zone === undefined) return;
+  const known = (await cascade.zones(db.query)).find(({ name }) => name === zone);
+  if (known === undefined) throw badRequest('The requested availability zone is not available');
+  if (children !== undefined && !known.children.some((child) => children.includes(child))) {
+    throw badRequest(
+      'The availability zone between the server and its attached volumes do not match: Server and volumes are not in the same availability zone.',
+    );
+  }
+}
+
+/** Chooses the child; undefined where none is left, which Nova answers with a server in ERROR. */
+export async function place(
+  { cascade, db }: ServerDependencies,
+  resolved: Resolved,
+  zone: string | undefined,
+  host: string | undefined,
+): Promise<Placement | undefined> {
+  const restrictions = [resolved.networks.children, resolved.children, host === undefined ? undefined : [host]];
+  let among: readonly string[] | undefined;
+  for (const children of restrictions) {
+    if (children === undefined) continue;
+    among = among === undefined ? children : among.filter((child) => children.includes(child));
+  }
+  if (host !== undefined && !(await cascade.children(db.query)).some(({ name }) => name === host)) {
+    throw badRequest(`Compute host ${host} could not be found.`);
+  }
+  if (among?.length === 0) return undefined;
+  const { vcpus, ram, disk } = resolved.flavor;
+  return cascade.schedule(db.query, { zone, binary: 'nova-compute', among, vcpus, memory_mb: ram, local_gb: disk });
+}
+
+/** How many of a range the quota allows: as many as there is room for, and at least the minimum, which may then fail. */
+export async function affordable(
+  { quotas, db }: ServerDependencies,
+  context: RequestContext,
+  flavor: ServerFlavor,
+  minimum: number,
+  maximum: number,
+): Promise<number> {
+  if (minimum === maximum) return maximum;
+  const usage = await quotas.usage(db.query, projectOf(context));
+  let allowed = maximum;
+  for (const [resource, each] of [
+    ['instances', 1],
+    ['cores', flavor.vcpus],
+    ['ram', flavor.ram],
+  ] as const) {
+    const of = usage[resource];
+    if (of === undefined || of.limit < 0 || each === 0) continue;
+    allowed = Math.min(allowed, Math.floor((of.limit - of.in_use) / each));
+  }
+  return Math.max(allowed, minimum);
+}

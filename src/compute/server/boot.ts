@@ -1,0 +1,274 @@
+/**
+ * A boot, up to its answer: everything it names is looked up, a child is chosen, and one transaction stores the server
+ * with its quota, ports, volumes and the work that its proxy will find. Killed before the commit, nothing was asked
+ * for; after it, everything that is needed to make the server is in the database.
+ */
+import { randomBytes, randomInt, randomUUID } from 'node:crypto';
+import type { Placement } from '../../cascade/contract.ts';
+import type { Tx } from '../../db/database.ts';
+import { badRequest, type Fault, forbidden } from '../../http/fault.ts';
+import type { RequestContext } from '../../http/service.ts';
+import { QuotaExceeded } from '../../resource/quota.ts';
+import { affordable, place, placeOf, projectOf, requireZone, resolve, type Resolved } from './boot-lookup.ts';
+import { type CreateBody, counts, rootDevice } from './boot-request.ts';
+import type { ServerDependencies } from './dependencies.ts';
+import { addressesOf, closeAction, faultOf, recordAction } from './records.ts';
+import { type BootDevice, type BootRequest, hostnameOf, type ServerRow, serverStore } from './resource.ts';
+import { isTrue } from './schema.ts';
+import { statusOf } from './state.ts';
+
+export interface Boot {
+  readonly rows: readonly ServerRow[];
+  readonly reservation_id: string;
+  readonly admin_pass: string;
+}
+
+const NO_VALID_HOST = 'No valid host was found. There are not enough hosts available.';
+const PASSWORD_LETTERS = 'abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789';
+
+/** A password of letters and digits that cannot be mistaken for each other. */
+export const randomPassword = (): string =>
+  Array.from({ length: 12 }, () => PASSWORD_LETTERS[randomInt(PASSWORD_LETTERS.length)]).join('');
+
+/**
+ * Accepts a boot.
+ * @throws Fault 400, 403 or 409 in Nova's words; nothing was stored then
+ */
+export async function boot(
+  dependencies: ServerDependencies,
+  context: RequestContext,
+  body: CreateBody,
+  hints: Readonly<Record<string, unknown>>,
+): Promise<Boot> {
+  const { minimum, maximum } = counts(body);
+  const { zone, host } = placeOf(context, body);
+  if (body.hostname !== undefined && maximum > 1) {
+    throw badRequest('Unable to allocate a single hostname to multiple instances');
+  }
+  const resolved = await resolve(dependencies, context, body, maximum);
+  await requireZone(dependencies, zone, resolved.children);
+  const placement = await place(dependencies, resolved, zone, host);
+  const count = await affordable(dependencies, context, resolved.flavor, minimum, maximum);
+  const reservation_id = `r-${randomBytes(4).toString('hex')}`;
+  const admin_pass = body.adminPass ?? randomPassword();
+  try {
+    const rows = await dependencies.db.transaction(async (tx) => {
+      const { vcpus, ram } = resolved.flavor;
+      await dependencies.quotas.reserve(tx, projectOf(context), {
+        instances: count,
+        cores: vcpus * count,
+        ram: ram * count,
+      });
+      const made: ServerRow[] = [];
+      for (let index = 0; index < count; index += 1) {
+        const draft = draftOf(context, body, resolved, {
+          index,
+          count: maximum,
+          zone,
+          hints,
+          reservation_id,
+          admin_pass,
+        });
+        made.push(await store(tx, dependencies, context, body, resolved, placement, draft));
+      }
+      return made;
+    });
+    dependencies.cascade.poke(placement?.child);
+    return { rows, reservation_id, admin_pass };
+  } catch (error) {
+    throw error instanceof QuotaExceeded ? quotaFault(error) : error;
+  }
+}
+
+/** Nova's words for a quota that does not allow it. */
+export function quotaFault({ over }: QuotaExceeded): Fault {
+  const list = (values: readonly (string | number)[]): string => values.join(', ');
+  const names = list(over.map(({ resource }) => resource));
+  const requested = list(over.map((one) => one.requested));
+  const used = list(over.map((one) => one.in_use));
+  const limits = list(over.map((one) => one.limit));
+  return forbidden(
+    `Quota exceeded for ${names}: Requested ${requested}, but already used ${used} of ${limits} ${names}`,
+  );
+}
+
+interface Draft {
+  readonly index: number;
+  readonly count: number;
+  readonly zone: string | undefined;
+  readonly hints: Readonly<Record<string, unknown>>;
+  readonly reservation_id: string;
+  readonly admin_pass: string;
+}
+
+function draftOf(context: RequestContext, body: CreateBody, resolved: Resolved, draft: Draft): ServerRow {
+  const id = randomUUID();
+  const { flavor, image, key, devices } = resolved;
+  const name = draft.count === 1 ? body.name : `${body.name}-${draft.index + 1}`;
+  const root = rootDevice(devices);
+  const boot: BootRequest = {
+    admin_pass: draft.admin_pass,
+    block_devices: devices,
+    personality: body.personality ?? [],
+    scheduler_hints: draft.hints,
+    no_network: body.networks === 'none',
+  };
+  const now = new Date().toISOString();
+  return {
+    id,
+    project_id: projectOf(context),
+    created_at: now,
+    updated_at: now,
+    revision: 1,
+    user_id: context.identity.user.id,
+    name,
+    hostname: body.hostname ?? hostnameOf(name, `server-${id}`),
+    description: context.version >= 19 ? (body.description ?? null) : name,
+    status: 'BUILD',
+    vm_state: 'building',
+    task_state: 'scheduling',
+    power_state: 0,
+    zone: draft.zone ?? '',
+    pinned_zone: draft.zone ?? null,
+    metadata: { ...body.metadata },
+    access_ip_v4: body.accessIPv4 ?? '',
+    access_ip_v6: body.accessIPv6 ?? '',
+    disk_config: body['OS-DCF:diskConfig'] ?? 'MANUAL',
+    config_drive: isTrue(body.config_drive) ? 'True' : '',
+    volumes: [],
+    locked: false,
+    locked_reason: null,
+    tags: [...new Set(body.tags ?? [])],
+    trusted_image_certificates: body.trusted_image_certificates == null ? null : [...body.trusted_image_certificates],
+    key_name: key?.name ?? '',
+    key_id: key?.id ?? null,
+    child: null,
+    child_id: null,
+    flavor_id: flavor.id,
+    flavor_copy: flavor,
+    image_id: root === undefined ? (image?.id ?? '') : '',
+    reservation_id: draft.reservation_id,
+    launch_index: draft.index,
+    root_device_name: null,
+    user_data: body.user_data ?? null,
+    address_list: {},
+    groups: [],
+    ips: [],
+    fault_record: null,
+    percent: 0,
+    launched_at: null,
+    terminated_at: null,
+    deleted_at: null,
+    attention: false,
+    create_sent_at: null,
+    delete_sent_at: null,
+    acted_at: null,
+    boot,
+    pending: [],
+    resize: null,
+    facts: 0,
+    facts_pushed: 0,
+  };
+}
+
+async function store(
+  tx: Tx,
+  dependencies: ServerDependencies,
+  context: RequestContext,
+  body: CreateBody,
+  resolved: Resolved,
+  placement: Placement | undefined,
+  draft: ServerRow,
+): Promise<ServerRow> {
+  const asker = { request_id: context.requestId, user_id: draft.user_id, project_id: draft.project_id };
+  const { created_at, updated_at: _, ...rest } = draft;
+  if (placement === undefined) {
+    // As Nova does: the request was fine, the cloud had no room for it. The server says so until it is deleted.
+    const row = await serverStore.insert(tx, {
+      ...rest,
+      vm_state: 'error',
+      task_state: null,
+      status: statusOf('error', null),
+      fault_record: faultOf(NO_VALID_HOST, created_at),
+      boot: null,
+    });
+    await closeAction(tx, await recordAction(tx, row.id, 'create', asker), NO_VALID_HOST);
+    return row;
+  }
+  const { child, zone } = placement;
+  const groups = body.security_groups?.flatMap(({ name }) => (name === undefined ? [] : [name]));
+  const ports = await dependencies.network.attach(tx, context, resolved.networks, {
+    server_id: draft.id,
+    child,
+    zone,
+    security_groups: groups === undefined || groups.length === 0 ? undefined : [...new Set(groups)],
+  });
+  const devices = await attachVolumes(tx, dependencies, context, resolved, placement, draft);
+  const row = await serverStore.insert(tx, {
+    ...rest,
+    ...addressesOf(ports),
+    child,
+    zone,
+    attention: true,
+    boot: draft.boot === null ? null : { ...draft.boot, block_devices: devices },
+    volumes: devices.flatMap(({ destination_type, uuid, delete_on_termination }) =>
+      destination_type === 'volume' && uuid !== null ? [{ id: uuid, delete_on_termination }] : [],
+    ),
+  });
+  await recordAction(tx, row.id, 'create', asker);
+  await dependencies.cascade.want(tx, child, 'server', row.id, { requestId: context.requestId });
+  return row;
+}
+
+/** Volumes are made and reserved by the parent, so that in the end every device is a volume that exists. */
+async function attachVolumes(
+  tx: Tx,
+  { volumes }: ServerDependencies,
+  context: RequestContext,
+  resolved: Resolved,
+  { child, zone }: Placement,
+  draft: ServerRow,
+): Promise<BootDevice[]> {
+  const devices: BootDevice[] = [];
+  for (const device of resolved.devices) {
+    if (device.destination_type !== 'volume') {
+      devices.push(device);
+      continue;
+    }
+    const { source_type, uuid, volume_size } = device;
+    const { volume_type, device_name, tag, ...others } = device.rest;
+    const id =
+      source_type === 'volume'
+        ? (uuid as string)
+        : await volumes.create(tx, context, {
+            size: volume_size ?? (await sizeOfSnapshot(tx, volumes, context, uuid)),
+            ...(source_type === 'image' ? { image_id: uuid ?? undefined } : {}),
+            ...(source_type === 'snapshot' ? { snapshot_id: uuid ?? undefined } : {}),
+            ...(typeof volume_type === 'string' ? { volume_type } : {}),
+            child,
+            zone,
+          });
+    await volumes.attach(tx, id, {
+      server_id: draft.id,
+      delete_on_termination: device.delete_on_termination,
+      ...(typeof device_name === 'string' ? { device: device_name } : {}),
+      ...(typeof tag === 'string' ? { tag } : {}),
+    });
+    const rest = {
+      ...others,
+      ...(tag === undefined ? {} : { tag }),
+      ...(device_name === undefined ? {} : { device_name }),
+    };
+    devices.push({ ...device, source_type: 'volume', uuid: id, rest });
+  }
+  return devices;
+}
+
+async function sizeOfSnapshot(
+  tx: Tx,
+  volumes: ServerDependencies['volumes'],
+  context: RequestContext,
+  id: string | null,
+): Promise<number> {
+  return id === null ? 0 : (await volumes.resolveSnapshot(tx, context, id)).size;
+}

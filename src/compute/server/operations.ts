@@ -1,0 +1,183 @@
+/** Create, list, show, update and delete of servers. */
+import { compute } from '../../http/conventions.ts';
+import { type Call, type Operation, operation, Reply, type RequestContext } from '../../http/service.ts';
+import { renderer } from '../../resource/render.ts';
+import { boot } from './boot.ts';
+import type { CreateBody } from './boot-request.ts';
+import type { ServerDependencies } from './dependencies.ts';
+import { hostStatuses } from './host-status.ts';
+import { listServers } from './list.ts';
+import { askerOf, findServer, withServer } from './lookup.ts';
+import { bury, change, recordAction, states, wake } from './records.ts';
+import { linksOf, type ServerRow, server } from './resource.ts';
+import { inner, rules } from './rules.ts';
+import { createSchema, isTrue, updateSchema } from './schema.ts';
+import { requireState } from './state.ts';
+
+/** One server with all that the caller may see of it, as show answers. */
+export async function view(
+  dependencies: ServerDependencies,
+  context: RequestContext,
+  row: ServerRow,
+): Promise<Record<string, unknown>> {
+  const shown = renderer<ServerRow>(server, compute, context, 'detail')(row);
+  if (context.version >= 16 && context.allowed(inner.hostStatus.name)) {
+    shown.host_status = (await hostStatuses(dependencies))(row);
+  }
+  if (context.version >= 71) shown.server_groups = [];
+  return shown;
+}
+
+const LATER =
+  /^(OS-EXT-|OS-SRV-USG:|os-extended-volumes:|config_drive$|key_name$|security_groups$|host_status$|server_groups$)/;
+
+/** The answers of update and rebuild show less before 2.75. */
+export function narrowed(shown: Record<string, unknown>, version: number, keep: readonly string[] = []): unknown {
+  if (version >= 75) return shown;
+  return Object.fromEntries(Object.entries(shown).filter(([name]) => !LATER.test(name) || keep.includes(name)));
+}
+
+interface CreateRequest {
+  readonly server: CreateBody;
+  readonly 'os:scheduler_hints'?: Readonly<Record<string, unknown>>;
+  readonly 'OS-SCH-HNT:scheduler_hints'?: Readonly<Record<string, unknown>>;
+}
+
+interface UpdateRequest {
+  readonly server: {
+    readonly name?: string;
+    readonly description?: string | null;
+    readonly hostname?: string;
+    readonly accessIPv4?: string;
+    readonly accessIPv6?: string;
+    readonly 'OS-DCF:diskConfig'?: string;
+  };
+}
+
+/** The five operations on servers. */
+export function serverOperations(dependencies: ServerDependencies): Operation[] {
+  return [
+    operation({
+      method: 'GET',
+      path: '/servers',
+      policy: rules.index,
+      status: 200,
+      summary: 'List servers',
+      handle: (call) => listServers(dependencies, call, 'summary'),
+    }),
+    operation({
+      method: 'GET',
+      path: '/servers/detail',
+      policy: rules.detail,
+      status: 200,
+      summary: 'List servers with details',
+      handle: (call) => listServers(dependencies, call, 'detail'),
+    }),
+    operation<CreateRequest>({
+      method: 'POST',
+      path: '/servers',
+      policy: rules.create,
+      body: createSchema,
+      status: 202,
+      summary: 'Create a server',
+      handle: (call) => create(dependencies, call),
+    }),
+    operation({
+      method: 'GET',
+      path: '/servers/:server_id',
+      policy: rules.show,
+      status: 200,
+      summary: 'Show a server',
+      handle: async (call) => {
+        const row = await findServer(dependencies, call);
+        return { server: await view(dependencies, call.context, row) };
+      },
+    }),
+    operation<UpdateRequest>({
+      method: 'PUT',
+      path: '/servers/:server_id',
+      policy: rules.update,
+      body: updateSchema,
+      status: 200,
+      summary: 'Update a server',
+      handle: (call) => update(dependencies, call),
+    }),
+    operation({
+      method: 'DELETE',
+      path: '/servers/:server_id',
+      policy: rules.delete,
+      status: 204,
+      summary: 'Delete a server',
+      handle: (call) => remove(dependencies, call, 'delete'),
+    }),
+  ];
+}
+
+async function create(dependencies: ServerDependencies, call: Call<CreateRequest>): Promise<unknown> {
+  const { context, body } = call;
+  const hints = body['os:scheduler_hints'] ?? body['OS-SCH-HNT:scheduler_hints'] ?? {};
+  const { rows, reservation_id, admin_pass } = await boot(dependencies, context, body.server, hints);
+  if (isTrue(body.server.return_reservation_id)) return { reservation_id };
+  const row = rows[0] as ServerRow;
+  const links = linksOf(context, 'servers', row.id);
+  return new Reply(
+    202,
+    {
+      server: {
+        id: row.id,
+        links,
+        'OS-DCF:diskConfig': row.disk_config,
+        security_groups: body.server.security_groups ?? [{ name: 'default' }],
+        adminPass: admin_pass,
+      },
+    },
+    { location: links[0]?.href ?? '' },
+  );
+}
+
+async function update(dependencies: ServerDependencies, call: Call<UpdateRequest>): Promise<unknown> {
+  const { context, body } = call;
+  const { name, description, hostname, accessIPv4, accessIPv6 } = body.server;
+  const row = await withServer(dependencies, call, async (tx, before) => {
+    const after = await change(tx, before, {
+      ...(name === undefined ? {} : { name }),
+      ...(description === undefined ? {} : { description }),
+      ...(hostname === undefined ? {} : { hostname }),
+      ...(accessIPv4 === undefined ? {} : { access_ip_v4: accessIPv4 }),
+      ...(accessIPv6 === undefined ? {} : { access_ip_v6: accessIPv6 }),
+      ...(body.server['OS-DCF:diskConfig'] === undefined ? {} : { disk_config: body.server['OS-DCF:diskConfig'] }),
+      facts: before.facts + 1,
+    });
+    await wake(tx, dependencies, after, context.requestId);
+    return after;
+  });
+  return { server: narrowed(await view(dependencies, context, row), context.version) };
+}
+
+/**
+ * Deletes a server: at once where nothing was ever sent to a child, else its proxy does it there first.
+ * @param method as a refusal names it
+ */
+export async function remove(
+  dependencies: ServerDependencies,
+  call: Call,
+  method: 'delete' | 'forceDelete',
+): Promise<void> {
+  const { context } = call;
+  await withServer(dependencies, call, async (tx, row) => {
+    requireState(row, context, { method, task: 'any', launched: false });
+    const gone = row.child === null || dependencies.cascade.child(row.child) === undefined;
+    if (row.task_state === 'deleting' && !gone) {
+      await wake(tx, dependencies, row, context.requestId);
+      return;
+    }
+    await recordAction(tx, row.id, 'delete', askerOf(context));
+    if (gone || (row.child_id === null && row.create_sent_at === null)) {
+      await bury(tx, dependencies, row.id);
+      return;
+    }
+    // What was still to be done there is done with: only the delete counts from here on.
+    const after = await change(tx, row, { ...states(row.vm_state, 'deleting'), pending: [], delete_sent_at: null });
+    await wake(tx, dependencies, after, context.requestId);
+  });
+}
