@@ -1,101 +1,150 @@
-/**
- * What routers, floating IPs and external networks need of networks, subnets, ports and addresses. Written as an
- * interface of its own, so that both halves of this service can be read, and tested, apart.
- */
-import type { Queryable, Tx } from '../db/database.ts';
-import type { RequestContext } from '../http/service.ts';
+/** What routers, floating IPs and external networks do with ports and addresses: few things, each in one place. */
+import { randomUUID } from 'node:crypto';
+import { sql, type SqlBool } from 'kysely';
+import type { Cascade } from '../cascade/contract.ts';
+import type { Db, Queryable, Tx } from '../db/database.ts';
+import { allocateAddresses, type FixedIpRequest, randomMac, releaseAddresses } from './address-allocation.ts';
+import { countQuota } from './network-quota.ts';
+import { type FixedIp, type PortRow, portStore } from './port-resource.ts';
 
-export interface EdgeNetwork {
-  readonly id: string;
-  readonly project_id: string;
-  readonly name: string;
-  /** `router:external`. */
-  readonly external: boolean;
+export interface EdgeParts {
+  readonly db: Db;
+  readonly cascade: Cascade;
+  /** Told, in the transaction, of servers whose floating IPs changed. */
+  readonly serversChanged: (tx: Tx, serverIds: readonly string[]) => Promise<void>;
+  /** Says that a network which is nowhere yet lives in this child; false where it lives in another. */
+  readonly bindNetwork: (tx: Tx, networkId: string, child: string) => Promise<boolean>;
 }
 
-export interface EdgeSubnet {
-  readonly id: string;
-  readonly network_id: string;
-  readonly project_id: string;
-  readonly cidr: string;
-  readonly gateway_ip: string | null;
-  readonly ip_version: number;
-}
+export const ROUTER_INTERFACE = 'network:router_interface';
+export const ROUTER_GATEWAY = 'network:router_gateway';
+export const FLOATING_IP = 'network:floatingip';
 
-export interface EdgePort {
-  readonly id: string;
-  readonly network_id: string;
-  readonly project_id: string;
-  readonly name: string;
-  readonly mac_address: string;
-  readonly admin_state_up: boolean;
-  readonly status: string;
-  readonly device_id: string;
-  readonly device_owner: string;
-  readonly fixed_ips: readonly { readonly subnet_id: string; readonly ip_address: string }[];
-}
-
-/** A port that the service makes for itself: no security groups, not counted by the quota unless a project owns it. */
+/** A port that the service makes: no security groups, not counted by the quota unless a project owns it. */
 export interface NewEdgePort {
   readonly network_id: string;
   readonly project_id: string;
   readonly device_id: string;
   readonly device_owner: string;
-  readonly status?: string;
-  /** Addresses to take; without `ip_address` a free one of the subnet. */
-  readonly fixed_ips: readonly { readonly subnet_id: string; readonly ip_address?: string }[];
+  readonly status: string;
+  readonly fixed_ips: readonly FixedIpRequest[];
 }
 
-/** An external network of a child as the parent shall have it. */
-export interface ExternalNetwork {
-  readonly name: string;
-  readonly description: string;
-  readonly is_default: boolean;
-  readonly mtu: number;
+/**
+ * Takes the addresses, stores the port and counts it.
+ * @throws Fault as Neutron has it for addresses that are taken, used up or of no subnet, and for the quota
+ */
+export async function addPort(tx: Tx, wanted: NewEdgePort): Promise<PortRow> {
+  const id = randomUUID();
+  const mac_address = await freeMac(tx, wanted.network_id);
+  const { network_id, device_owner, fixed_ips } = wanted;
+  const port = await portStore.insert(tx, {
+    ...wanted,
+    id,
+    name: '',
+    description: '',
+    mac_address,
+    admin_state_up: true,
+    fixed_ips: await allocateAddresses(tx, { network_id, port_id: id, mac_address, fixed_ips, device_owner }),
+    security_groups: [],
+    allowed_address_pairs: [],
+    extra_dhcp_opts: [],
+    port_security_enabled: false,
+    vnic_type: 'normal',
+    binding_profile: {},
+    host_id: '',
+    child: null,
+    server_made: false,
+    boot_index: 0,
+    tag: null,
+    tags: [],
+  });
+  if (wanted.project_id !== '') await countQuota(tx, wanted.project_id, { port: 1 });
+  return port;
 }
 
-export interface ExternalSubnet {
-  readonly network_id: string;
-  readonly name: string;
-  readonly cidr: string;
-  readonly ip_version: 4 | 6;
-  readonly gateway_ip: string | null;
-  readonly allocation_pools: readonly { readonly start: string; readonly end: string }[];
+/** One more address for a port. @throws Fault as `addPort` */
+export async function addAddress(tx: Tx, port: PortRow, fixedIp: FixedIpRequest): Promise<PortRow> {
+  const { id, network_id, mac_address, device_owner } = port;
+  const added = await allocateAddresses(tx, {
+    network_id,
+    port_id: id,
+    mac_address,
+    fixed_ips: [fixedIp],
+    device_owner,
+  });
+  return (await portStore.update(tx, id, { fixed_ips: [...port.fixed_ips, ...added] })) as PortRow;
 }
 
-export interface EdgeCore {
-  /** One network, subnet or port. With a context, only what that caller may see. */
-  network(query: Queryable, id: string, context?: RequestContext): Promise<EdgeNetwork | undefined>;
-  subnet(query: Queryable, id: string, context?: RequestContext): Promise<EdgeSubnet | undefined>;
-  port(query: Queryable, id: string, context?: RequestContext): Promise<EdgePort | undefined>;
-  subnetsOf(query: Queryable, networkId: string): Promise<readonly EdgeSubnet[]>;
-  subnets(query: Queryable, ids: readonly string[]): Promise<readonly EdgeSubnet[]>;
-  ports(query: Queryable, ids: readonly string[]): Promise<readonly EdgePort[]>;
-  /** Ports of a device with this owner (`network:router_interface`), by id. */
-  portsOf(query: Queryable, deviceId: string, owner: string): Promise<readonly EdgePort[]>;
-  /** Takes the addresses, counts the quota and stores the port. @throws Fault in Neutron's words */
-  addPort(tx: Tx, port: NewEdgePort): Promise<EdgePort>;
-  /** Hands an existing port to a device. */
-  assignPort(tx: Tx, portId: string, to: { readonly device_id: string; readonly device_owner: string }): Promise<void>;
-  /** One more address for a port. */
-  addAddress(tx: Tx, portId: string, fixedIp: NewEdgePort['fixed_ips'][number]): Promise<EdgePort>;
-  /** The port goes, with its addresses, its quota and its replicas. */
-  removePort(tx: Tx, portId: string): Promise<void>;
-  /** Children in which each network lives; absent: nowhere yet. */
-  childrenOf(query: Queryable, networkIds: readonly string[]): Promise<ReadonlyMap<string, readonly string[]>>;
-  /** Says that a network which is nowhere yet lives in this child. */
-  bindNetwork(tx: Tx, networkId: string, child: string): Promise<void>;
-  /** Tells who keeps servers' addresses that floating IPs of these ports changed. */
-  addressesChanged(tx: Tx, portIds: readonly string[]): Promise<void>;
-  /** External networks: made, or brought up to date where the id is given; the id of it. */
-  putExternalNetwork(tx: Tx, id: string | undefined, wanted: ExternalNetwork): Promise<string>;
-  putExternalSubnet(tx: Tx, id: string | undefined, wanted: ExternalSubnet): Promise<string>;
-  findExternalNetwork(query: Queryable, name: string): Promise<string | undefined>;
-  /**
-   * Records which addresses of a subnet others use in the child: exactly these are set aside, beside those that the
-   * parent gave out itself.
-   */
-  setForeignAddresses(tx: Tx, subnetId: string, child: string, addresses: readonly string[]): Promise<void>;
-  /** Keeps an address that was just given back set aside until the child has let go of it, too. */
-  holdAddress(tx: Tx, subnetId: string, child: string, address: string): Promise<void>;
+/** The port goes, with its addresses, its quota and its copies in children. */
+export async function removePort(tx: Tx, cascade: Cascade, port: PortRow): Promise<void> {
+  await releaseAddresses(tx, [port.id]);
+  await portStore.remove(tx, port.id);
+  await cascade.retire(tx, 'port', port.id);
+  if (port.project_id !== '') await countQuota(tx, port.project_id, { port: -1 });
+}
+
+/** Ports of a device with this owner, oldest first. */
+export async function portsOfDevice(query: Queryable, deviceIds: readonly string[], owner: string): Promise<PortRow[]> {
+  if (deviceIds.length === 0) return [];
+  const found = await portStore.select(query, [
+    sql<SqlBool>`device_id = any(${[...deviceIds]}::text[])`,
+    sql<SqlBool>`device_id <> ''`,
+    sql<SqlBool>`device_owner = ${owner}`,
+  ]);
+  return found.sort((one, other) => (one.created_at < other.created_at ? -1 : 1));
+}
+
+/** Router interfaces on a subnet, of any router. */
+export async function interfacesOn(query: Queryable, networkId: string, subnetId: string): Promise<PortRow[]> {
+  const found = await portStore.select(query, [
+    sql<SqlBool>`network_id = ${networkId}`,
+    sql<SqlBool>`device_owner = ${ROUTER_INTERFACE}`,
+  ]);
+  return found.filter((port) => port.fixed_ips.some((fixedIp) => fixedIp.subnet_id === subnetId));
+}
+
+/** Children in which each network lives; a network that lives nowhere yet is absent. */
+export async function childrenOfNetworks(
+  query: Queryable,
+  networkIds: readonly string[],
+): Promise<ReadonlyMap<string, readonly string[]>> {
+  if (networkIds.length === 0) return new Map();
+  const found = await sql<{ id: string; child: string }>`
+    select id, child from networks where id = any(${[...networkIds]}::text[]) and child is not null
+    union
+    select resource_id as id, child from replicas
+    where kind = 'network' and not retiring and resource_id = any(${[...networkIds]}::text[])
+    order by id, child`.execute(query);
+  const places = new Map<string, string[]>();
+  for (const { id, child } of found.rows) places.set(id, [...(places.get(id) ?? []), child]);
+  return places;
+}
+
+/** Tells those who keep servers' addresses that floating IPs of these ports changed. */
+export async function portsChanged(tx: Tx, parts: EdgeParts, portIds: readonly (string | null)[]): Promise<void> {
+  const ids = portIds.filter((id) => id !== null);
+  if (ids.length === 0) return;
+  const ports = await portStore.findMany(tx, ids);
+  const servers = ports.filter(({ device_owner }) => device_owner.startsWith('compute:')).map((port) => port.device_id);
+  if (servers.length > 0) await parts.serversChanged(tx, [...new Set(servers)]);
+}
+
+/**
+ * Keeps addresses that were just given back set aside until the child has let go of them, too: else the next one to get
+ * one would find it still taken there.
+ */
+export async function holdAddresses(tx: Tx, child: string, fixedIps: readonly FixedIp[]): Promise<void> {
+  for (const { subnet_id, ip_address } of fixedIps) {
+    await sql`insert into ip_allocations (subnet_id, ip_address, port_id)
+      values (${subnet_id}, ${ip_address}::inet, ${`held:${child}`}) on conflict do nothing`.execute(tx);
+  }
+}
+
+async function freeMac(tx: Tx, networkId: string): Promise<string> {
+  for (;;) {
+    const mac = randomMac();
+    const taken = await sql`select 1 from ports where network_id = ${networkId} and mac_address = ${mac}`.execute(tx);
+    if (taken.rows.length === 0) return mac;
+  }
 }

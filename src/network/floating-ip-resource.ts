@@ -1,7 +1,10 @@
 /** What a floating IP is: its fields as Neutron shows them. */
+import { type RawBuilder, sql, type SqlBool } from 'kysely';
 import { Type } from 'typebox';
+import type { RequestContext } from '../http/service.ts';
 import { nullable, computed, field, resource, type Row, Timestamp, type BaseRow } from '../resource/resource.ts';
 import { createStore } from '../resource/store.ts';
+import { callersProject } from './network-project.ts';
 import { tagFilters } from './tag-filters.ts';
 
 const Uuid = Type.String({ format: 'uuid' });
@@ -58,3 +61,8 @@ export const floatingIp = resource({
 export type FloatingIp = Row<typeof floatingIp>;
 
 export const floatingIps = createStore(floatingIp);
+
+/** A project sees its own floating IPs, an admin all. */
+export function visibleFloatingIps(context: RequestContext): readonly RawBuilder<SqlBool>[] {
+  return context.identity.isAdmin ? [] : [sql<SqlBool>`project_id = ${callersProject(context)}`];
+}

@@ -41,7 +41,7 @@ create table floating_ips (
   body                jsonb not null default '{}'
 );
 create index floating_ips_by_project on floating_ips (project_id, created_at desc, id desc);
-create unique index floating_ips_by_address on floating_ips (floating_network_id, floating_ip_address);
+create unique index floating_ips_by_address on floating_ips (subnet_id, floating_ip_address);
 create unique index floating_ips_by_fixed_ip on floating_ips (port_id, fixed_ip_address, floating_network_id)
   where port_id is not null;
 create index floating_ips_by_router on floating_ips (router_id) where router_id is not null;

@@ -1,0 +1,274 @@
+/**
+ * The child side of routers: in every child where one of a router's networks lives there is a copy of it, with the
+ * interfaces on these networks, a gateway to the child's own external network, and the routes that can be reached there.
+ */
+import { sql } from 'kysely';
+import type { ChildContext, Replica, ReplicaKind } from '../cascade/contract.ts';
+import { Later } from '../cascade/later.ts';
+import type { Db } from '../db/database.ts';
+import type { CloudScope } from '../openstack/contract.ts';
+import { CloudError } from '../openstack/error.ts';
+import { portsOfDevice, ROUTER_INTERFACE, childrenOfNetworks } from './edge-core.ts';
+import { childExternalNetwork, externalSubnets } from './external-network.ts';
+import type { PortRow } from './port-resource.ts';
+import { completeGateway } from './router-gateway.ts';
+import { type Router, type Routes, routers } from './router-resource.ts';
+import { inCidr, withoutRoutes } from './router-route.ts';
+import { type SubnetRow, subnetStore } from './subnet-resource.ts';
+
+/** A router as a child shows it. */
+interface ChildRouter {
+  readonly id: string;
+  readonly description?: string;
+  readonly admin_state_up: boolean;
+  readonly routes?: Routes;
+  readonly external_gateway_info: {
+    readonly network_id: string;
+    readonly enable_snat?: boolean;
+    readonly external_fixed_ips?: readonly { readonly subnet_id?: string; readonly ip_address?: string }[];
+  } | null;
+}
+
+interface ChildPort {
+  readonly id: string;
+  readonly device_owner: string;
+  readonly fixed_ips: readonly { readonly subnet_id: string; readonly ip_address: string }[];
+}
+
+/** One interface as the copy shall have it. */
+interface Interface {
+  readonly port: PortRow;
+  readonly subnet: SubnetRow;
+}
+
+/** A child calls an interface by other names too, as its routers are distributed or highly available. */
+const INTERFACE_OWNERS = new Set([
+  ROUTER_INTERFACE,
+  'network:router_interface_distributed',
+  'network:ha_router_replicated_interface',
+]);
+const IN_USE_AGAIN_MS = 1000;
+
+/** The kind `router`. */
+export const routerKind: ReplicaKind<Router> = {
+  kind: 'router',
+  table: 'routers',
+  unique: false,
+  load: (query, id) => routers.find(query, id),
+  /** Twice: the same answer. */
+  async find(context, id, row) {
+    const scope = row === undefined ? {} : await context.scope(row.project_id);
+    const { body } = await context.api.call<{ routers: { id: string }[] }>({
+      service: 'network',
+      method: 'GET',
+      path: '/routers',
+      query: { name: id, fields: 'id' },
+      scope,
+    });
+    const found = body.routers[0];
+    if (found === undefined) return undefined;
+    return { child_id: found.id, ...(row === undefined ? {} : { detail: { project_id: row.project_id } }) };
+  },
+  /** Twice: two routers; so it is only called where none was found. */
+  async make(context, row) {
+    const { body } = await context.api.call<{ router: ChildRouter }>({
+      service: 'network',
+      method: 'POST',
+      path: '/routers',
+      body: { router: { name: row.id, description: description(row), admin_state_up: row.admin_state_up } },
+      scope: await context.scope(row.project_id),
+    });
+    return { child_id: body.router.id, detail: { project_id: row.project_id }, current: false };
+  },
+  /** Twice: the second reads the copy and finds nothing to change. */
+  async bring(context, row, replica) {
+    const copy = createCopy(context, replica.child_id ?? '', await context.scope(row.project_id));
+    const wanted = await wantedInterfaces(context, row);
+    const gateway = wanted.length === 0 ? null : await wantedGateway(context, row);
+    const [there, ports] = await Promise.all([copy.show(), copy.interfaces()]);
+    const near = wanted.map(({ subnet }) => subnet.cidr);
+    const routes = row.routes.filter(({ nexthop }) => near.some((cidr) => inCidr(cidr, nexthop)));
+    // Routes go before the interfaces they lead over, and come after them.
+    const kept = (there.routes ?? []).filter((route) => withoutRoutes([route], routes).length === 0);
+    if (kept.length < (there.routes ?? []).length) await copy.update({ routes: kept });
+    await matchInterfaces(context, copy, wanted, ports);
+    const changes = {
+      ...(there.admin_state_up === row.admin_state_up ? {} : { admin_state_up: row.admin_state_up }),
+      ...(there.description === description(row) ? {} : { description: description(row) }),
+      ...(sameGateway(there, gateway) ? {} : { external_gateway_info: gateway }),
+      ...(withoutRoutes(routes, kept).length === 0 ? {} : { routes }),
+    };
+    if (Object.keys(changes).length > 0) await whileInUse(copy.update(changes));
+    await setStatus(context.db, row.id, 'ERROR', 'ACTIVE');
+    return { project_id: row.project_id };
+  },
+  /** Twice: a 404 counts as done. */
+  async remove(context, replica) {
+    const projectId = projectOf(replica);
+    const scope = projectId === undefined ? {} : await context.scope(projectId);
+    const copy = createCopy(context, replica.child_id, scope);
+    await whileInUse(copy.remove());
+  },
+  async failed(context, id, tenantMessage) {
+    context.log.warn({ router_id: id, reason: tenantMessage }, 'a router could not be brought to a child');
+    await setStatus(context.db, id, 'ACTIVE', 'ERROR');
+  },
+};
+
+const description = (row: Router): string => `Headwater: ${row.name}`.slice(0, 255);
+
+const projectOf = (replica: Replica): string | undefined =>
+  typeof replica.detail.project_id === 'string' ? replica.detail.project_id : undefined;
+
+async function setStatus(db: Db, id: string, from: string, to: string): Promise<void> {
+  await sql`update routers set status = ${to} where id = ${id} and status = ${from}`.execute(db.query);
+}
+
+/** The calls about one copy. */
+function createCopy(context: ChildContext, childId: string, scope: CloudScope) {
+  const base = { service: 'network', scope } as const;
+  const path = `/routers/${childId}`;
+  const copy = {
+    async show(): Promise<ChildRouter> {
+      const { body } = await context.api.call<{ router: ChildRouter }>({ ...base, method: 'GET', path });
+      return body.router;
+    },
+    async interfaces(): Promise<ChildPort[]> {
+      const { body } = await context.api.call<{ ports: ChildPort[] }>({
+        ...base,
+        method: 'GET',
+        path: '/ports',
+        query: { device_id: childId, fields: ['id', 'device_owner', 'fixed_ips'] },
+      });
+      return body.ports.filter((port) => INTERFACE_OWNERS.has(port.device_owner));
+    },
+    async update(router: Partial<ChildRouter>): Promise<void> {
+      await context.api.call({ ...base, method: 'PUT', path, body: { router } });
+    },
+    async attach(body: { subnet_id: string } | { port_id: string }): Promise<void> {
+      await context.api.call({ ...base, method: 'PUT', path: `${path}/add_router_interface`, body });
+    },
+    async detach(body: { port_id: string }): Promise<void> {
+      await context.api.call({
+        ...base,
+        method: 'PUT',
+        path: `${path}/remove_router_interface`,
+        body,
+        accept: [404],
+      });
+    },
+    async remove(): Promise<void> {
+      const { status, body } = await context.api.call<{ router: ChildRouter }>({
+        ...base,
+        method: 'GET',
+        path,
+        accept: [404],
+      });
+      if (status === 404) return;
+      if ((body.router.routes ?? []).length > 0) await copy.update({ routes: [] });
+      for (const port of await copy.interfaces()) await copy.detach({ port_id: port.id });
+      await context.api.call({ ...base, method: 'DELETE', path, accept: [404] });
+    },
+  };
+  return copy;
+}
+
+/** Interfaces on networks that live in this child. */
+async function wantedInterfaces(context: ChildContext, row: Router): Promise<Interface[]> {
+  const { query } = context.db;
+  const ports = await portsOfDevice(query, [row.id], ROUTER_INTERFACE);
+  const places = await childrenOfNetworks(
+    query,
+    ports.map(({ network_id }) => network_id),
+  );
+  const here = ports.filter(({ network_id }) => places.get(network_id)?.includes(context.child) === true);
+  const ids = here.flatMap(({ fixed_ips }) => fixed_ips.map(({ subnet_id }) => subnet_id));
+  const subnets = new Map((await subnetStore.findMany(query, ids)).map((subnet) => [subnet.id, subnet]));
+  return here.flatMap((port) =>
+    port.fixed_ips.flatMap(({ subnet_id }) => {
+      const subnet = subnets.get(subnet_id);
+      return subnet === undefined ? [] : [{ port, subnet }];
+    }),
+  );
+}
+
+/** Adds what is missing and takes away what is too much. */
+async function matchInterfaces(
+  context: ChildContext,
+  copy: ReturnType<typeof createCopy>,
+  wanted: readonly Interface[],
+  there: readonly ChildPort[],
+): Promise<void> {
+  const subnets = await Promise.all(wanted.map(({ subnet }) => context.ensure('subnet', subnet.id)));
+  const childSubnets = new Set(subnets.map(({ child_id }) => child_id));
+  const surplus = there.filter(({ fixed_ips }) => !fixed_ips.some(({ subnet_id }) => childSubnets.has(subnet_id)));
+  for (const port of surplus) await whileInUse(copy.detach({ port_id: port.id }));
+  const present = new Set(there.flatMap(({ fixed_ips }) => fixed_ips.map(({ subnet_id }) => subnet_id)));
+  // One after the other: a child locks its router for each.
+  for (const [at, { port, subnet }] of wanted.entries()) {
+    const childId = subnets[at]?.child_id ?? '';
+    if (present.has(childId)) continue;
+    const address = port.fixed_ips.find(({ subnet_id }) => subnet_id === subnet.id)?.ip_address;
+    if (address === subnet.gateway_ip) {
+      await copy.attach({ subnet_id: childId });
+    } else {
+      const { child_id } = await context.ensure('port', port.id);
+      await copy.attach({ port_id: child_id });
+    }
+    present.add(childId);
+  }
+}
+
+/** The gateway in this child, with the address that the parent chose there; null where the child has no part in it. */
+async function wantedGateway(context: ChildContext, row: Router): Promise<ChildRouter['external_gateway_info']> {
+  const { query } = context.db;
+  if (row.gateway_network_id === null) return null;
+  const network_id = await childExternalNetwork(query, context.child, row.gateway_network_id);
+  if (network_id === undefined) return null;
+  const mapped = await externalSubnets(query, row.gateway_network_id);
+  const mine = new Map(
+    mapped.filter(({ child }) => child === context.child).map((one) => [one.subnet_id, one.child_id]),
+  );
+  const isMissing = (id: string) =>
+    !row.external_gateway_info?.external_fixed_ips.some(({ subnet_id }) => subnet_id === id);
+  const missing = [...mine.keys()].filter(isMissing);
+  if (missing.length > 0) await completeGateway(context.db, row.id, missing);
+  const info = (missing.length > 0 ? await routers.find(query, row.id) : row)?.external_gateway_info ?? null;
+  if (info === null) return null;
+  const external_fixed_ips = info.external_fixed_ips.flatMap(({ subnet_id, ip_address }) => {
+    const childId = mine.get(subnet_id);
+    return childId === undefined ? [] : [{ subnet_id: childId, ip_address }];
+  });
+  return { network_id, enable_snat: info.enable_snat, external_fixed_ips };
+}
+
+function sameGateway(there: ChildRouter, wanted: ChildRouter['external_gateway_info']): boolean {
+  const info = there.external_gateway_info;
+  if (info === null || wanted === null) return info === wanted;
+  const addresses = (one: typeof wanted) =>
+    (one.external_fixed_ips ?? [])
+      .map(({ ip_address }) => ip_address)
+      .sort()
+      .join();
+  return (
+    info.network_id === wanted.network_id &&
+    (info.enable_snat ?? true) === wanted.enable_snat &&
+    addresses(info) === addresses(wanted)
+  );
+}
+
+/** What a floating IP still needs in the child is free a moment later, when that is gone or moved there too. */
+async function whileInUse(work: Promise<void>): Promise<void> {
+  try {
+    await work;
+  } catch (error) {
+    if (
+      error instanceof CloudError &&
+      error.status === 409 &&
+      /required by|still attached|in use by/i.test(error.message)
+    ) {
+      throw new Later(IN_USE_AGAIN_MS, error.message);
+    }
+    throw error;
+  }
+}
