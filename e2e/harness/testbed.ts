@@ -1,0 +1,43 @@
+/** The testbed's commands, as `npm run testbed --` has them. */
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+
+export const ROOT = join(import.meta.dirname, '..', '..');
+export const TESTBED_HOME = process.env.TESTBED_HOME ?? '/var/tmp/testbed';
+
+/**
+ * Runs a command of the testbed and gives what it printed.
+ * @throws Error with the end of its messages where its exit status is not 0
+ */
+export async function testbed(...args: string[]): Promise<string> {
+  const child = spawn(process.execPath, ['--import', 'tsx', join(ROOT, 'testbed', 'main.ts'), ...args], {
+    cwd: ROOT,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+  const status = await new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', resolve);
+  });
+  if (status === 0) return stdout;
+  throw new Error(`testbed ${args.join(' ')}: exit status ${status}\n${(stdout + stderr).slice(-4000)}`);
+}
+
+export interface Leftover {
+  readonly id?: string;
+  readonly name?: string;
+  readonly status?: string;
+  readonly project_id?: string;
+  readonly user_id?: string;
+}
+
+/** Everything in these clouds that is not of their seed: cloud, kind, objects. */
+export async function leftovers(...clouds: string[]): Promise<Record<string, Record<string, Leftover[]>>> {
+  return JSON.parse(await testbed('leftovers', ...clouds)) as Record<string, Record<string, Leftover[]>>;
+}
+
+/** What tells one leftover from another. */
+export const keyOf = (kind: string, item: Leftover): string => `${kind} ${item.id ?? `${item.user_id} ${item.name}`}`;
