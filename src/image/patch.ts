@@ -15,11 +15,9 @@ export interface Change {
 
 /** Attributes that a client may not give at all, and those it may not change. */
 const DISALLOWED = ['direct_url', 'self', 'file', 'schema', 'stores'];
-const READ_ONLY = [
-  ...DISALLOWED,
-  ...['created_at', 'updated_at', 'status', 'checksum', 'size', 'virtual_size', 'id', 'os_hash_algo', 'os_hash_value'],
-];
-const RESERVED = ['location', 'deleted', 'deleted_at'];
+const MADE_HERE = 'created_at updated_at status checksum size virtual_size id os_hash_algo os_hash_value'.split(' ');
+const READ_ONLY = new Set([...DISALLOWED, ...MADE_HERE]);
+const RESERVED = new Set(['location', 'deleted', 'deleted_at']);
 const RESERVED_PREFIX = 'os_glance';
 const OPERATIONS = ['add', 'replace', 'remove'] as const;
 const DIALECTS: Readonly<Record<string, 'old' | 'new'>> = {
@@ -167,8 +165,8 @@ export function checkAttributes(attributes: Readonly<Record<string, unknown>>): 
 }
 
 function refuseReserved(name: string): void {
-  if (READ_ONLY.includes(name)) throw forbidden(`Attribute '${name}' is read-only.`);
-  if (RESERVED.includes(name) || name.startsWith(RESERVED_PREFIX)) {
+  if (READ_ONLY.has(name)) throw forbidden(`Attribute '${name}' is read-only.`);
+  if (RESERVED.has(name) || name.startsWith(RESERVED_PREFIX)) {
     throw forbidden(`Attribute '${name}' is reserved.`);
   }
 }
