@@ -1,17 +1,17 @@
 /** What routers, floating IPs and external networks do with ports and addresses: few things, each in one place. */
-import { randomUUID } from 'node:crypto';
 import { sql, type SqlBool } from 'kysely';
 import type { Cascade } from '../cascade/contract.ts';
 import type { Db, Queryable, Tx } from '../db/database.ts';
-import { allocateAddresses, type FixedIpRequest, randomMac, releaseAddresses } from './address-allocation.ts';
+import { allocateAddresses, type FixedIpRequest } from './address-allocation.ts';
 import { countQuota } from './network-quota.ts';
+import type { PortEvents } from './port-events.ts';
+import { completePort, removePorts, storePort } from './port-make.ts';
 import { type FixedIp, type PortRow, portStore } from './port-resource.ts';
 
 export interface EdgeParts {
   readonly db: Db;
   readonly cascade: Cascade;
-  /** Told, in the transaction, of servers whose floating IPs changed. */
-  readonly serversChanged: (tx: Tx, serverIds: readonly string[]) => Promise<void>;
+  readonly events: PortEvents;
   /** Says that a network which is nowhere yet lives in this child; false where it lives in another. */
   readonly bindNetwork: (tx: Tx, networkId: string, child: string) => Promise<boolean>;
 }
@@ -35,30 +35,9 @@ export interface NewEdgePort {
  * @throws Fault as Neutron has it for addresses that are taken, used up or of no subnet, and for the quota
  */
 export async function addPort(tx: Tx, wanted: NewEdgePort): Promise<PortRow> {
-  const id = randomUUID();
-  const mac_address = await freeMac(tx, wanted.network_id);
-  const { network_id, device_owner, fixed_ips } = wanted;
-  const port = await portStore.insert(tx, {
-    ...wanted,
-    id,
-    name: '',
-    description: '',
-    mac_address,
-    admin_state_up: true,
-    fixed_ips: await allocateAddresses(tx, { network_id, port_id: id, mac_address, fixed_ips, device_owner }),
-    security_groups: [],
-    allowed_address_pairs: [],
-    extra_dhcp_opts: [],
-    port_security_enabled: false,
-    vnic_type: 'normal',
-    binding_profile: {},
-    host_id: '',
-    child: null,
-    server_made: false,
-    boot_index: 0,
-    tag: null,
-    tags: [],
-  });
+  const { network_id, ...rest } = wanted;
+  const network = { id: network_id, port_security_enabled: false };
+  const port = await storePort(tx, await completePort(tx, { ...rest, network }));
   if (wanted.project_id !== '') await countQuota(tx, wanted.project_id, { port: 1 });
   return port;
 }
@@ -77,11 +56,8 @@ export async function addAddress(tx: Tx, port: PortRow, fixedIp: FixedIpRequest)
 }
 
 /** The port goes, with its addresses, its quota and its copies in children. */
-export async function removePort(tx: Tx, cascade: Cascade, port: PortRow): Promise<void> {
-  await releaseAddresses(tx, [port.id]);
-  await portStore.remove(tx, port.id);
-  await cascade.retire(tx, 'port', port.id);
-  if (port.project_id !== '') await countQuota(tx, port.project_id, { port: -1 });
+export async function removePort(tx: Tx, parts: EdgeParts, port: PortRow): Promise<void> {
+  await removePorts(tx, parts, [port]);
 }
 
 /** Ports of a device with this owner, oldest first. */
@@ -126,8 +102,7 @@ export async function portsChanged(tx: Tx, parts: EdgeParts, portIds: readonly (
   const ids = portIds.filter((id) => id !== null);
   if (ids.length === 0) return;
   const ports = await portStore.findMany(tx, ids);
-  const servers = ports.filter(({ device_owner }) => device_owner.startsWith('compute:')).map((port) => port.device_id);
-  if (servers.length > 0) await parts.serversChanged(tx, [...new Set(servers)]);
+  await parts.events.changed(tx, ports);
 }
 
 /**
@@ -138,13 +113,5 @@ export async function holdAddresses(tx: Tx, child: string, fixedIps: readonly Fi
   for (const { subnet_id, ip_address } of fixedIps) {
     await sql`insert into ip_allocations (subnet_id, ip_address, port_id)
       values (${subnet_id}, ${ip_address}::inet, ${`held:${child}`}) on conflict do nothing`.execute(tx);
-  }
-}
-
-async function freeMac(tx: Tx, networkId: string): Promise<string> {
-  for (;;) {
-    const mac = randomMac();
-    const taken = await sql`select 1 from ports where network_id = ${networkId} and mac_address = ${mac}`.execute(tx);
-    if (taken.rows.length === 0) return mac;
   }
 }

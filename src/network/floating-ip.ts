@@ -181,7 +181,7 @@ const UNTIED = { port_id: null, fixed_ip_address: null, router_id: null, status:
 async function remove(tx: Tx, parts: EdgeParts, row: FloatingIp, requestId: string): Promise<void> {
   await portsChanged(tx, parts, [row.port_id]);
   const port = await portStore.find(tx, row.floating_port_id);
-  if (port !== undefined) await removePort(tx, parts.cascade, port);
+  if (port !== undefined) await removePort(tx, parts, port);
   await holdAddresses(tx, row.child, [{ subnet_id: row.subnet_id, ip_address: row.floating_ip_address }]);
   await parts.cascade.retire(tx, 'floating_ip', row.id, { requestId });
   await countQuota(tx, row.project_id, { floatingip: -1 });

@@ -181,7 +181,7 @@ async function addGatewayPort(
 }
 
 async function dropGatewayPort(tx: Tx, parts: EdgeParts, port: PortRow): Promise<void> {
-  await removePort(tx, parts.cascade, port);
+  await removePort(tx, parts, port);
   const mapped = await externalSubnets(tx, port.network_id);
   const copies = await parts.cascade.replicasOf(tx, 'router', port.device_id);
   for (const { child } of copies) {

@@ -248,7 +248,7 @@ async function removeInterface(
     const fixed_ips = port.fixed_ips.filter((fixedIp) => !going.includes(fixedIp));
     return { port: (await portStore.update(tx, port.id, { fixed_ips })) as PortRow, subnets };
   }
-  await removePort(tx, parts.cascade, port);
+  await removePort(tx, parts, port);
   return { port, subnets };
 }
 

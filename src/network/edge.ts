@@ -1,0 +1,82 @@
+/**
+ * The edge of the network service: routers, floating IPs, external networks, agents, zones, quotas, extensions and
+ * tags; and what of it the children are told.
+ */
+import { type RawBuilder, sql, type SqlBool } from 'kysely';
+import type { Operation, PolicyRule, RequestContext } from '../http/service.ts';
+import { agentOperations } from './agent.ts';
+import { availabilityZoneOperations } from './availability-zone.ts';
+import type { EdgeParts } from './edge-core.ts';
+import { extensionOperations } from './extension.ts';
+import { externalNetworkFeed } from './external-network-feed.ts';
+import { visibleFloatingIps } from './floating-ip-resource.ts';
+import { floatingIpOperations, floatingIpRules, releaseFloatingIps } from './floating-ip.ts';
+import { floatingIpFeed, floatingIpKind } from './floating-ip-replica.ts';
+import { callersProject, visibleNetworks } from './network-project.ts';
+import { networkQuotas } from './network-quota.ts';
+import { visiblePorts } from './ports.ts';
+import { quotaOperations } from './quota.ts';
+import { routerInterfaceOperations } from './router-interface.ts';
+import { routerKind } from './router-replica.ts';
+import { visibleRouters } from './router-resource.ts';
+import { extraRouteOperations, routerOperations, routerRules } from './router.ts';
+import { type TaggedKind, tagOperations } from './tag.ts';
+
+export type { EdgeParts } from './edge-core.ts';
+
+/** Rules beside those of the operations. */
+export const edgeRules: readonly PolicyRule[] = [...routerRules, ...floatingIpRules];
+
+/** All operations of the edge. */
+export function edgeOperations(parts: EdgeParts): Operation[] {
+  const { db, cascade } = parts;
+  return [
+    ...routerOperations(parts),
+    ...routerInterfaceOperations(parts),
+    ...extraRouteOperations(parts),
+    ...floatingIpOperations(parts),
+    ...agentOperations(cascade),
+    ...availabilityZoneOperations(cascade),
+    ...quotaOperations(db, networkQuotas),
+    ...extensionOperations(),
+    ...tagOperations(db, TAGGED),
+  ];
+}
+
+/** Registers routers, floating IPs and external networks with cascading, and listens to what happens to ports. */
+export function registerEdgeKinds(parts: EdgeParts): void {
+  const { db, cascade, events } = parts;
+  cascade.register({ replica: routerKind as never });
+  cascade.register({ replica: floatingIpKind as never, feed: floatingIpFeed(db) });
+  cascade.register({ feed: externalNetworkFeed(db, cascade) });
+  events.onRemoving((tx, ports) =>
+    releaseFloatingIps(
+      tx,
+      parts,
+      ports.map(({ id }) => id),
+    ),
+  );
+}
+
+/** Own objects, and those on networks that the caller may use. */
+function visibleSubnets(context: RequestContext): readonly RawBuilder<SqlBool>[] {
+  if (context.identity.isAdmin) return [];
+  const project = callersProject(context);
+  return [
+    sql<SqlBool>`(project_id = ${project} or network_id in (
+      select n.id from networks n where n.project_id = ${project} or n.shared or n.external))`,
+  ];
+}
+
+function visibleGroups(context: RequestContext): readonly RawBuilder<SqlBool>[] {
+  return context.identity.isAdmin ? [] : [sql<SqlBool>`(project_id = ${callersProject(context)} or shared)`];
+}
+
+const TAGGED: readonly TaggedKind[] = [
+  { collection: 'networks', name: 'network', table: 'networks', visible: visibleNetworks },
+  { collection: 'subnets', name: 'subnet', table: 'subnets', visible: visibleSubnets },
+  { collection: 'ports', name: 'port', table: 'ports', visible: visiblePorts },
+  { collection: 'routers', name: 'router', table: 'routers', visible: visibleRouters },
+  { collection: 'floatingips', name: 'floatingip', table: 'floating_ips', visible: visibleFloatingIps },
+  { collection: 'security-groups', name: 'security_group', table: 'security_groups', visible: visibleGroups },
+];

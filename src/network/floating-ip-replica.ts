@@ -1,0 +1,190 @@
+/**
+ * The child side of floating IPs. A floating IP has exactly one copy, in the child whose external subnet its address is
+ * of; it is made there at once, tied to a port or not, so that the child keeps the address for it.
+ */
+import { sql } from 'kysely';
+import { applyEach } from '../cascade/apply-each.ts';
+import type { ChildContext, Feed, Found, ReplicaKind } from '../cascade/contract.ts';
+import { Later } from '../cascade/later.ts';
+import type { Db } from '../db/database.ts';
+import { CloudError } from '../openstack/error.ts';
+import { paced } from './edge-pace.ts';
+import { childExternalNetwork } from './external-network.ts';
+import { type FloatingIp, floatingIps } from './floating-ip-resource.ts';
+
+interface ChildFloatingIp {
+  readonly id: string;
+  readonly description: string;
+  readonly status: string;
+  readonly port_id: string | null;
+  readonly fixed_ip_address: string | null;
+}
+
+const MARK = 'headwater:';
+const HELD_AGAIN_MS = 1000;
+const STATUSES = new Set(['ACTIVE', 'DOWN', 'ERROR']);
+
+/** The kind `floating_ip`. */
+export const floatingIpKind: ReplicaKind<FloatingIp> = {
+  kind: 'floating_ip',
+  table: 'floating_ips',
+  // The child itself gives no address twice.
+  unique: true,
+  load: (query, id) => floatingIps.find(query, id),
+  needs: ({ port_id, router_id }) =>
+    port_id === null || router_id === null
+      ? []
+      : [
+          { kind: 'router', id: router_id },
+          { kind: 'port', id: port_id },
+        ],
+  /** Twice: the same answer. */
+  async find(context, id, row) {
+    const { body } = await context.api.call<{ floatingips: ChildFloatingIp[] }>({
+      service: 'network',
+      method: 'GET',
+      path: '/floatingips',
+      query: { description: `${MARK}${id}` },
+      ...(row === undefined ? {} : { scope: await context.scope(row.project_id) }),
+    });
+    const found = body.floatingips.find(({ description }) => description === `${MARK}${id}`);
+    return found === undefined ? undefined : copyOf(found.id, row);
+  },
+  /** Twice: the second is refused by the child, since the address is taken. */
+  async make(context, row) {
+    const { floating_ip_address, project_id } = row;
+    const floating_network_id = await childExternalNetwork(context.db.query, context.child, row.floating_network_id);
+    if (floating_network_id === undefined) throw new Later(HELD_AGAIN_MS, 'the external network is not known yet');
+    const tie = row.port_id === null ? {} : await tieOf(context, row);
+    const description = `${MARK}${row.id}`;
+    try {
+      const { body } = await context.api.call<{ floatingip: ChildFloatingIp }>({
+        service: 'network',
+        method: 'POST',
+        path: '/floatingips',
+        body: { floatingip: { floating_network_id, floating_ip_address, description, ...tie } },
+        scope: await context.scope(project_id),
+      });
+      return copyOf(body.floatingip.id, row);
+    } catch (error) {
+      if (error instanceof CloudError && error.status === 409 && (await isOurs(context, row))) {
+        throw new Later(HELD_AGAIN_MS, 'the address is still held by a floating IP that is going');
+      }
+      throw error;
+    }
+  },
+  /** Twice: the second finds it tied as it shall be. */
+  async bring(context, row, replica) {
+    const path = `/floatingips/${replica.child_id ?? ''}`;
+    const scope = await context.scope(row.project_id);
+    const { body } = await context.api.call<{ floatingip: ChildFloatingIp }>({
+      service: 'network',
+      method: 'GET',
+      path,
+      scope,
+    });
+    const { port_id, fixed_ip_address } = body.floatingip;
+    const wanted = row.port_id === null ? { port_id: null } : await tieOf(context, row);
+    const isTied = port_id === wanted.port_id && (port_id === null || fixed_ip_address === row.fixed_ip_address);
+    if (!isTied) {
+      await context.api.call({ service: 'network', method: 'PUT', path, body: { floatingip: wanted }, scope });
+    }
+    return copyOf(replica.child_id ?? '', row).detail;
+  },
+  /** Twice: a 404 counts as done. */
+  async remove(context, replica) {
+    const { project_id, subnet_id, ip_address } = replica.detail;
+    await context.api.call({
+      service: 'network',
+      method: 'DELETE',
+      path: `/floatingips/${replica.child_id}`,
+      accept: [404],
+      ...(typeof project_id === 'string' ? { scope: await context.scope(project_id) } : {}),
+    });
+    if (typeof subnet_id !== 'string' || typeof ip_address !== 'string') return;
+    await sql`delete from ip_allocations where subnet_id = ${subnet_id} and ip_address = ${ip_address}::inet
+      and port_id = ${`held:${context.child}`}`.execute(context.db.query);
+  },
+  /** The address that was answered is never exchanged for another: whoever asked may have passed it on. */
+  async failed(context, id, tenantMessage) {
+    context.log.warn({ floating_ip_id: id, reason: tenantMessage }, 'a floating IP could not be brought to a child');
+    await sql`update floating_ips set status = 'ERROR', body = body || ${JSON.stringify({ fault: tenantMessage })}::jsonb
+      where id = ${id}`.execute(context.db.query);
+  },
+};
+
+function copyOf(child_id: string, row: FloatingIp | undefined): Found {
+  if (row === undefined) return { child_id };
+  const { project_id, subnet_id, floating_ip_address } = row;
+  return { child_id, detail: { project_id, subnet_id, ip_address: floating_ip_address } };
+}
+
+async function tieOf(context: ChildContext, row: FloatingIp) {
+  const port = await context.ensure('port', row.port_id ?? '');
+  return { port_id: port.child_id, fixed_ip_address: row.fixed_ip_address };
+}
+
+/** Whether the address is held in the child by a floating IP of ours that the parent has no more. */
+async function isOurs(context: ChildContext, row: FloatingIp): Promise<boolean> {
+  const { body } = await context.api.call<{ floatingips: ChildFloatingIp[] }>({
+    service: 'network',
+    method: 'GET',
+    path: '/floatingips',
+    query: { floating_ip_address: row.floating_ip_address },
+  });
+  const marked = body.floatingips.filter(({ description }) => description.startsWith(MARK));
+  const ids = marked.map(({ description }) => description.slice(MARK.length));
+  return ids.length > 0 && (await floatingIps.findMany(context.db.query, ids)).length === 0;
+}
+
+/** The feed by which the child tells which floating IPs are up. */
+export function floatingIpFeed(db: Db): Feed {
+  return {
+    name: 'floating-ips',
+    idle_ms: 30_000,
+    busy_ms: 1000,
+    async busy(query, child) {
+      const found = await sql`select 1 from floating_ips where child = ${child} and status = 'DOWN'
+        and port_id is not null limit 1`.execute(query);
+      return found.rows.length > 0;
+    },
+    round: paced({ idle_ms: 30_000, busy_ms: 800, busy: (child) => isAwaited(db, child) }, async (context) => {
+      const any = await sql`select 1 from floating_ips where child = ${context.child} limit 1`.execute(db.query);
+      if (any.rows.length === 0) return;
+      const pages = context.api.pages<ChildFloatingIp>(
+        {
+          service: 'network',
+          method: 'GET',
+          path: '/floatingips',
+          query: { fields: ['id', 'description', 'status'] },
+        },
+        'floatingips',
+      );
+      for await (const page of pages) {
+        const marked = page.filter((one) => typeof one.description === 'string' && one.description.startsWith(MARK));
+        await applyEach(
+          marked,
+          context.log,
+          ({ id }) => id,
+          (one) => applyStatus(context, one),
+        );
+      }
+    }),
+  };
+}
+
+async function isAwaited(db: Db, child: string): Promise<boolean> {
+  const found = await sql`select 1 from floating_ips where child = ${child} and status = 'DOWN'
+    and port_id is not null limit 1`.execute(db.query);
+  return found.rows.length > 0;
+}
+
+/** Only of a copy that is at the parent's revision: an older one tells how it was before the last change. */
+async function applyStatus(context: ChildContext, one: ChildFloatingIp): Promise<void> {
+  const status = STATUSES.has(one.status) ? one.status : 'DOWN';
+  await sql`update floating_ips f set status = ${status}, updated_at = clock_timestamp() from replicas r
+    where r.kind = 'floating_ip' and r.resource_id = f.id and r.child = ${context.child} and r.revision = f.revision
+      and r.child_id = ${one.id} and f.id = ${one.description.slice(MARK.length)} and f.status <> ${status}`.execute(
+    context.db.query,
+  );
+}
