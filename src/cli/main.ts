@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import { ConfigError } from './config.ts';
 import { demo } from './demo.ts';
+import { writeCoverage } from './docs.ts';
 import { serve } from './serve.ts';
 
 const program = new Command('headwater')
@@ -22,6 +23,13 @@ program
   .option('--data-dir <folder>', 'where everything is kept', '.headwater')
   .option('--reset', 'forget everything and start over')
   .action(async (options: { listen: string; dataDir: string; reset?: boolean }) => demo(options));
+
+program
+  .command('docs')
+  .description('write docs/coverage.md from what is served')
+  .action(() => {
+    process.stdout.write(`docs/coverage.md: ${writeCoverage()} operations served\n`);
+  });
 
 try {
   await program.parseAsync();
