@@ -4,6 +4,7 @@ import { badRequest } from '../http/fault.ts';
 import { type Call, type Operation, operation, type Query, type RequestContext } from '../http/service.ts';
 import { collection, type Core, first, flag } from './core.ts';
 import { domainList } from './rules.ts';
+import { actorsOf } from './subject.ts';
 
 const ROWS_MAX = 10_000;
 
@@ -49,7 +50,7 @@ async function list(core: Core, { context, query }: Call<unknown>): Promise<unkn
   const names = flag(query, 'include_names');
   refuseContradictions(query, effective);
   const { rows } = await sql<AssignmentRow>`
-    with recursive ${effective ? inEffect : asGiven}
+    with recursive ${effective ? inEffect(first(query, 'user.id') || undefined) : asGiven}
     select a.*, r.name as role_name,
       coalesce(u.name, g.name) as actor_name, ad.id as actor_domain_id, ad.name as actor_domain_name,
       coalesce(p.name, d.name) as target_name, pd.id as target_domain_id, pd.name as target_domain_name
@@ -86,11 +87,12 @@ const asGiven = sql`listed as (
 )`;
 
 /** Groups become their members, inherited assignments the projects below, and roles also what they imply. */
-const inEffect = sql`members as (
+const inEffect = (userId: string | undefined): RawBuilder<unknown> => sql`members as (
     select 'user'::text as actor, coalesce(m.user_id, a.actor_id) as actor_id, a.scope, a.target_id, a.role_id, a.inherited,
       m.group_id as by_group
     from identity_assignments a left join identity_members m on a.actor = 'group' and m.group_id = a.actor_id
-    where a.actor = 'user' or m.user_id is not null
+    where (a.actor = 'user' or m.user_id is not null)
+      and ${userId === undefined ? sql`true` : sql`a.actor_id = any(${actorsOf(userId)}) and coalesce(m.user_id, a.actor_id) = ${userId}`}
   ), below(top, id) as (
     select m.target_id, p.id from members m join identity_projects p on p.parent_id = m.target_id
       where m.inherited and m.scope = 'project'

@@ -9,7 +9,7 @@ import { AuthBody, type Login, proveUser, scopeOf } from './login.ts';
 import type { Scope } from './payload.ts';
 import { domain, type DomainRow, domains, project, type ProjectRow, projects } from './resources.ts';
 import { ANYBODY, checkToken, revokeToken, validateToken } from './rules.ts';
-import { projectIdsOf } from './subject.ts';
+import { actorsOf, projectIdsOf } from './subject.ts';
 import type { Token } from './tokens.ts';
 
 const VARY = { vary: 'X-Auth-Token' };
@@ -168,8 +168,7 @@ function reachable(core: Core): Operation[] {
       summary: 'List the domains that the caller may have a token for',
       handle: async ({ context, query }) => {
         const { rows } = await sql<{ target_id: string }>`select distinct target_id from identity_assignments
-          where scope = 'domain' and not inherited and (actor_id = ${context.identity.user.id}
-            or actor_id in (select group_id from identity_members where user_id = ${context.identity.user.id}))`.execute(
+          where scope = 'domain' and not inherited and actor_id = any(${actorsOf(context.identity.user.id)})`.execute(
           db,
         );
         const found = await domains.findMany(
@@ -189,8 +188,7 @@ function reachable(core: Core): Operation[] {
       summary: 'Say whether the caller may have a token for the system',
       handle: async ({ context }) => {
         const { rows } = await sql`select 1 from identity_assignments where scope = 'system' and target_id = 'all'
-          and (actor_id = ${context.identity.user.id}
-            or actor_id in (select group_id from identity_members where user_id = ${context.identity.user.id}))
+          and actor_id = any(${actorsOf(context.identity.user.id)})
           limit 1`.execute(db);
         return {
           system: rows.length > 0 ? [{ all: true }] : [],

@@ -20,6 +20,7 @@ import {
 } from './core.ts';
 import { newId, project, type ProjectRow, projects } from './resources.ts';
 import { admin, domainList, getProject } from './rules.ts';
+import { actorsOf } from './subject.ts';
 
 const DEPTH_MAX = 5;
 const noProject = missing('project');
@@ -204,8 +205,7 @@ function withBranch(core: Core, plain: Operation): Operation {
 /** Of the projects in a branch, those that the caller has a role on: Keystone shows no others in a list. */
 async function listed(core: Core, context: RequestContext, branch: readonly Branch[]): Promise<unknown[]> {
   const { rows } = await sql<{ target_id: string }>`select distinct target_id from identity_assignments
-    where scope = 'project' and target_id = any(${branch.map(({ id }) => id)}) and (actor_id = ${context.identity.user.id}
-      or actor_id in (select group_id from identity_members where user_id = ${context.identity.user.id}))`.execute(
+    where scope = 'project' and target_id = any(${branch.map(({ id }) => id)}) and actor_id = any(${actorsOf(context.identity.user.id)})`.execute(
     core.db.query,
   );
   const render = renderer<ProjectRow>(project, core.convention, context, 'detail');

@@ -30,6 +30,10 @@ interface SubjectRow {
   roles: NamedRole[];
 }
 
+/** A user and their groups, as an array: with `or` and a subquery every assignment there is would be read. */
+export const actorsOf = (userId: string): RawBuilder<string[]> =>
+  sql<string[]>`(array(select group_id from identity_members where user_id = ${userId}) || ${userId}::text)`;
+
 /**
  * The ids of a user's roles in a scope, as a recursive query's parts `ancestors`, `held` and `effective`: direct, by a
  * group, inherited from a project above or the domain, and implied by another role.
@@ -41,7 +45,7 @@ export function effectiveRoles(userId: string, scope: Scope): RawBuilder<unknown
       union select p.id, p.parent_id, p.domain_id from identity_projects p join ancestors a on p.id = a.parent_id
     ), held as (
       select role_id from identity_assignments a
-      where (a.actor_id = ${userId} or a.actor_id in (select group_id from identity_members where user_id = ${userId}))
+      where a.actor_id = any(${actorsOf(userId)})
         and (
           (a.scope = ${scope.kind} and a.target_id = ${target} and not a.inherited)
           or (a.inherited and a.scope = 'project' and a.target_id in (select id from ancestors where id <> ${target}))
@@ -131,7 +135,7 @@ export async function projectIdsOf(query: Queryable, userId: string): Promise<st
   const { rows } = await sql<{ id: string }>`
     with recursive held as (
       select scope, target_id, inherited from identity_assignments where scope <> 'system'
-        and (actor_id = ${userId} or actor_id in (select group_id from identity_members where user_id = ${userId}))
+        and actor_id = any(${actorsOf(userId)})
     ), below(id) as (
       select p.id from identity_projects p join held h on h.inherited and h.scope = 'project' and p.parent_id = h.target_id
       union select p.id from identity_projects p join below b on p.parent_id = b.id
