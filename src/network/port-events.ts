@@ -10,11 +10,17 @@ export interface PortEvents {
   onServersChanged(listener: (tx: Tx, serverIds: readonly string[]) => Promise<void>): void;
   /** Tells of the servers among the devices given; empty and repeated ids, and other devices' owners, are left out. */
   changed(tx: Tx, ports: readonly Pick<PortRow, 'device_id' | 'device_owner'>[]): Promise<void>;
+  /** Tells of these servers. */
+  serversChanged(tx: Tx, serverIds: readonly string[]): Promise<void>;
 }
 
 export function createPortEvents(): PortEvents {
   const removing: ((tx: Tx, ports: readonly PortRow[]) => Promise<void>)[] = [];
   const changed: ((tx: Tx, serverIds: readonly string[]) => Promise<void>)[] = [];
+  const serversChanged = async (tx: Tx, serverIds: readonly string[]): Promise<void> => {
+    if (serverIds.length === 0) return;
+    for (const listener of changed) await listener(tx, serverIds);
+  };
   return {
     onRemoving: (listener) => void removing.push(listener),
     async removing(tx, ports) {
@@ -23,10 +29,9 @@ export function createPortEvents(): PortEvents {
     onServersChanged: (listener) => void changed.push(listener),
     async changed(tx, ports) {
       const servers = ports.filter(({ device_id, device_owner }) => device_id !== '' && isServer(device_owner));
-      const ids = [...new Set(servers.map(({ device_id }) => device_id))];
-      if (ids.length === 0) return;
-      for (const listener of changed) await listener(tx, ids);
+      await serversChanged(tx, [...new Set(servers.map(({ device_id }) => device_id))]);
     },
+    serversChanged,
   };
 }
 

@@ -43,7 +43,11 @@ export function subnetOperations({ db, cascade }: { readonly db: Db; readonly ca
       );
       await countQuota(tx, row.project_id, { subnet: 1 });
     },
-    updating: async (row, given) => changedSubnet(row, given),
+    updating: async (row, given, _context, tx) => {
+      const patch = changedSubnet(row, given);
+      if (patch.gateway_ip !== undefined && patch.gateway_ip !== row.gateway_ip) await refuseRouted(tx, row);
+      return patch;
+    },
     updated: async (row, _before, context, tx) =>
       cascade.revise(tx, 'subnet', row.id, { requestId: context.requestId }),
     removing: (row, context, tx) => removeSubnet(tx, cascade, row, context.requestId),
@@ -134,6 +138,21 @@ function changedSubnet(row: SubnetRow, given: Given<SubnetRow>): Given<SubnetRow
   };
 }
 
+/** The gateway's address stays while a router has it. */
+async function refuseRouted(tx: Tx, row: SubnetRow): Promise<void> {
+  if (row.gateway_ip === null) return;
+  const held = await sql<{ id: string }>`select p.id from ip_allocations a join ports p on p.id = a.port_id
+    where a.subnet_id = ${row.id} and a.ip_address = ${row.gateway_ip}::inet
+      and starts_with(p.device_owner, 'network:router')`.execute(tx);
+  const port = held.rows[0];
+  if (port !== undefined) {
+    throw conflict(
+      `Current gateway ip ${row.gateway_ip} already in use by port ${port.id}. Unable to update.`,
+      'GatewayIpInUse',
+    );
+  }
+}
+
 const inUse = (id: string): Fault =>
   conflict(
     `Unable to complete operation on subnet ${id}: One or more ports have an IP allocation from this subnet.`,
@@ -142,7 +161,7 @@ const inUse = (id: string): Fault =>
 
 async function removeSubnet(tx: Tx, cascade: Cascade, row: SubnetRow, requestId: string): Promise<void> {
   const used = await sql`select 1 from ip_allocations
-    where subnet_id = ${row.id} and not starts_with(port_id, 'child:') limit 1`.execute(tx);
+    where subnet_id = ${row.id} and position(':' in port_id) = 0 limit 1`.execute(tx);
   if (used.rows.length > 0) throw inUse(row.id);
   await sql`update networks set subnets = array_remove(subnets, ${row.id}) where id = ${row.network_id}`.execute(tx);
   await cascade.retire(tx, 'subnet', row.id, { requestId });

@@ -1,0 +1,80 @@
+/** The network service: networks, subnets, ports and security groups, and the edge (routers, floating IPs) beside them. */
+import type { Logger } from 'pino';
+import type { Cascade } from '../cascade/contract.ts';
+import type { Db } from '../db/database.ts';
+import { network as convention } from '../http/conventions.ts';
+import type { Service } from '../http/service.ts';
+import { edgeOperations, edgeRules, registerEdgeKinds } from './edge.ts';
+import { networkKind } from './network-replica.ts';
+import { networkResource } from './network-resource.ts';
+import { bindNetwork, networkOperations } from './networks.ts';
+import { createPortBatches } from './port-batch.ts';
+import { createPortEvents } from './port-events.ts';
+import { portFeed } from './port-feed.ts';
+import { portKind } from './port-replica.ts';
+import { portResource } from './port-resource.ts';
+import { portOperations, portRules } from './ports.ts';
+import { securityGroupKind } from './security-group-replica.ts';
+import { securityGroupOperations } from './security-groups.ts';
+import { attachPorts, detachPorts, portsOf } from './server-networks-attach.ts';
+import { ensurePorts } from './server-networks-child.ts';
+import { resolveNetworks } from './server-networks-resolve.ts';
+import type { ServerNetworks } from './server-networks.ts';
+import { subnetKind } from './subnet-replica.ts';
+import { subnetOperations } from './subnets.ts';
+
+export type { ServerNetworks } from './server-networks.ts';
+export { networkQuotas } from './network-quota.ts';
+
+export interface NetworkDependencies {
+  readonly db: Db;
+  readonly cascade: Cascade;
+  readonly log: Logger;
+}
+
+/**
+ * Puts the service together and registers its kinds and feeds with cascading; reads and writes nothing yet.
+ * @returns the service, and what compute may ask of it
+ */
+export function createNetwork({ db, cascade }: NetworkDependencies): {
+  readonly service: Service;
+  readonly serverNetworks: ServerNetworks;
+} {
+  const events = createPortEvents();
+  const batches = createPortBatches();
+  const parts = { db, cascade, events };
+  const edge = {
+    ...parts,
+    serversChanged: events.serversChanged,
+    bindNetwork: (tx: Parameters<typeof bindNetwork>[0], networkId: string, child: string) =>
+      bindNetwork(tx, cascade, networkId, child),
+  };
+
+  cascade.register({ replica: networkKind as never });
+  cascade.register({ replica: subnetKind as never });
+  cascade.register({ replica: securityGroupKind(cascade) as never });
+  cascade.register({ replica: portKind(batches) as never, feed: portFeed(cascade) });
+  registerEdgeKinds(edge);
+
+  return {
+    service: {
+      convention,
+      operations: [
+        ...networkOperations(parts),
+        ...subnetOperations(parts),
+        ...portOperations(parts),
+        ...securityGroupOperations(parts),
+        ...edgeOperations(edge),
+      ],
+      rules: [...networkResource.fieldRules, ...portResource.fieldRules, ...portRules, ...edgeRules],
+    },
+    serverNetworks: {
+      resolve: resolveNetworks,
+      attach: (tx, context, resolved, to) => attachPorts(tx, parts, context, resolved, to),
+      detach: (tx, serverId, portIds) => detachPorts(tx, parts, serverId, portIds),
+      portsOf,
+      ensurePorts: (context, serverId) => ensurePorts(context, batches, serverId),
+      onChange: events.onServersChanged,
+    },
+  };
+}

@@ -1,0 +1,100 @@
+/** The copy of a tenant network in the child that it lives in. Its mark is its name: the parent's id. */
+import type { ChildContext, Found, ReplicaKind } from '../cascade/contract.ts';
+import type { CloudScope } from '../openstack/contract.ts';
+import { TENANT_MTU } from './networks.ts';
+import { type NetworkRow, networkStore } from './network-resource.ts';
+
+/** What a copy remembers: whose it is, so that it can be taken away with the same rights it was made with. */
+export const detailOf = (projectId: string): Readonly<Record<string, unknown>> => ({ project_id: projectId });
+
+/** The name that a tenant gave, for whoever looks at the child. */
+export const describe = (name: string): string => `Headwater: ${name}`.slice(0, 255);
+
+/** The token scope of a parent project; the account's own where that project is gone or not known. */
+export async function scopeFor(context: ChildContext, projectId: unknown): Promise<CloudScope> {
+  if (typeof projectId !== 'string' || projectId === '') return {};
+  try {
+    return await context.scope(projectId);
+  } catch (error) {
+    if (error instanceof Error && error.name === 'Gone') return {};
+    throw error;
+  }
+}
+
+/**
+ * Looks for an object by its mark.
+ * @param path of the collection, e.g. `/networks`
+ * @param collection key of the answer
+ */
+export async function findByName(
+  context: ChildContext,
+  path: string,
+  collection: string,
+  id: string,
+  projectId: string | undefined,
+): Promise<Found | undefined> {
+  const { body } = await context.api.call<Record<string, { id: string; name?: string }[]>>({
+    service: 'network',
+    method: 'GET',
+    path,
+    query: { name: id, fields: ['id', 'name'] },
+    scope: await scopeFor(context, projectId),
+  });
+  const found = body[collection]?.find(({ name }) => name === undefined || name === id);
+  if (found === undefined) return undefined;
+  return { child_id: found.id, ...(projectId === undefined ? {} : { detail: detailOf(projectId) }) };
+}
+
+/** Takes an object away; one that is gone already counts as taken away. */
+export async function removeByPath(context: ChildContext, path: string, projectId: unknown): Promise<void> {
+  await context.api.call({
+    service: 'network',
+    method: 'DELETE',
+    path,
+    accept: [404],
+    scope: await scopeFor(context, projectId),
+  });
+}
+
+/** Tenant networks; external ones are the child's own and never copied. */
+export const networkKind: ReplicaKind<NetworkRow> = {
+  kind: 'network',
+  table: 'networks',
+  unique: false,
+  async load(query, id) {
+    const row = await networkStore.find(query, id);
+    return row?.external === true ? undefined : row;
+  },
+  find: (context, id, row) => findByName(context, '/networks', 'networks', id, row?.project_id),
+  async make(context, row) {
+    const { body } = await context.api.call<{ network: { id: string } }>({
+      service: 'network',
+      method: 'POST',
+      path: '/networks',
+      body: { network: { name: row.id, ...valuesOf(row) } },
+      scope: await context.scope(row.project_id),
+    });
+    return { child_id: body.network.id, detail: detailOf(row.project_id) };
+  },
+  /** Sends all that may change; twice: the same values again. */
+  async bring(context, row, replica) {
+    await context.api.call({
+      service: 'network',
+      method: 'PUT',
+      path: `/networks/${replica.child_id}`,
+      body: { network: valuesOf(row) },
+      scope: await context.scope(row.project_id),
+    });
+  },
+  remove: (context, replica) => removeByPath(context, `/networks/${replica.child_id}`, replica.detail.project_id),
+};
+
+function valuesOf(row: NetworkRow): Record<string, unknown> {
+  return {
+    description: describe(row.name),
+    admin_state_up: row.admin_state_up,
+    port_security_enabled: row.port_security_enabled,
+    // What the child chooses by itself fits its own wires; only another wish is told.
+    ...(row.mtu === TENANT_MTU ? {} : { mtu: row.mtu }),
+  };
+}

@@ -1,0 +1,193 @@
+/**
+ * The copy of a security group in a child, with its rules. Rules are compared by what they say and not by ids: only
+ * what is missing is made, only what is too much is deleted.
+ *
+ * Groups may name each other in a circle, so not every group named can be there first. Those outside of a circle with
+ * this group are brought before it. Within a circle each brings what it can, and whoever comes later also completes
+ * the rules that name it: both have their child's id stored before they look for the other's, so one of them finds it.
+ */
+import { sql } from 'kysely';
+import type { Cascade, ChildContext, ReplicaKind } from '../cascade/contract.ts';
+import { applyEach } from '../cascade/apply-each.ts';
+import type { Queryable } from '../db/database.ts';
+import { describe, detailOf, findByName, removeByPath, scopeFor } from './network-replica.ts';
+import { type SecurityGroupRow, type SecurityGroupRuleRow, securityGroupStore } from './security-group-resource.ts';
+import { ruleKey, type RuleValues } from './security-group-rules.ts';
+
+/** A group as it is brought: with the groups that its rules name, and which of those lead back to it. */
+type Brought = SecurityGroupRow & {
+  readonly before: readonly string[];
+  readonly circle: readonly string[];
+};
+
+type ChildRule = RuleValues & { readonly id: string };
+
+/** The kind of security groups. */
+export function securityGroupKind(cascade: Pick<Cascade, 'wantReplica' | 'poke'>): ReplicaKind<Brought> {
+  return {
+    kind: 'security_group',
+    table: 'security_groups',
+    unique: false,
+    load,
+    needs: (row) => row.before.map((id) => ({ kind: 'security_group', id })),
+    find: (context, id, row) => findByName(context, '/security-groups', 'security_groups', id, row?.project_id),
+    async make(context, row) {
+      const { body } = await context.api.call<{ security_group: { id: string } }>({
+        service: 'network',
+        method: 'POST',
+        path: '/security-groups',
+        body: { security_group: { name: row.id, description: describe(row.name), ...statefulOf(row) } },
+        scope: await context.scope(row.project_id),
+      });
+      // The rules follow: they may name the group itself.
+      return { child_id: body.security_group.id, detail: detailOf(row.project_id), current: false };
+    },
+    /** Twice: the second finds every rule there. */
+    async bring(context, row, replica) {
+      const childId = replica.child_id;
+      if (childId === null) return;
+      if (replica.revision !== 0) {
+        await context.api.call({
+          service: 'network',
+          method: 'PUT',
+          path: `/security-groups/${childId}`,
+          body: { security_group: { description: describe(row.name), ...statefulOf(row) } },
+          scope: await context.scope(row.project_id),
+        });
+      }
+      await bringRules(context, row, childId);
+      await completeCircle(context, cascade, row);
+    },
+    remove: (context, replica) =>
+      removeByPath(context, `/security-groups/${replica.child_id}`, replica.detail.project_id),
+  };
+}
+
+/** Children that do not know stateless groups need not hear that one is stateful. */
+const statefulOf = (row: SecurityGroupRow) => (row.stateful ? {} : { stateful: false });
+
+const rulesOf = (row: SecurityGroupRow): SecurityGroupRuleRow[] => row.rules as SecurityGroupRuleRow[];
+
+async function load(query: Queryable, id: string): Promise<Brought | undefined> {
+  const row = await securityGroupStore.find(query, id);
+  if (row === undefined) return undefined;
+  const foreign = rulesOf(row).some(({ remote_group_id }) => remote_group_id !== null && remote_group_id !== id);
+  if (!foreign) return { ...row, before: [], circle: [] };
+  const reached = await sql<{ origin: string; circle: boolean }>`
+    with recursive reach (origin, id) as (
+      select remote_group_id, remote_group_id from security_group_rules
+      where security_group_id = ${id} and remote_group_id <> ${id}
+      union
+      select reach.origin, next.remote_group_id from reach
+      join security_group_rules next on next.security_group_id = reach.id
+      where next.remote_group_id is not null
+    )
+    select origin, bool_or(id = ${id}) as circle from reach group by origin`.execute(query);
+  return {
+    ...row,
+    before: reached.rows.filter(({ circle }) => !circle).map(({ origin }) => origin),
+    circle: reached.rows.filter(({ circle }) => circle).map(({ origin }) => origin),
+  };
+}
+
+/** Makes the child's rules those of the group, as far as the groups that they name are there. */
+async function bringRules(context: ChildContext, row: SecurityGroupRow, childId: string): Promise<void> {
+  const scope = await scopeFor(context, row.project_id);
+  const { body } = await context.api.call<{ security_group_rules: ChildRule[] }>({
+    service: 'network',
+    method: 'GET',
+    path: '/security-group-rules',
+    query: { security_group_id: childId },
+    scope,
+  });
+  const present = new Map<string, ChildRule>();
+  await applyEach(
+    body.security_group_rules,
+    context.log,
+    ({ id }) => id,
+    (rule) => void present.set(ruleKey(rule), rule),
+  );
+  const wanted = await translated(context, row, childId);
+  const missing = [...wanted].filter(([key]) => !present.has(key)).map(([, rule]) => rule);
+  const extra = [...present].filter(([key]) => !wanted.has(key)).map(([, rule]) => rule);
+  if (missing.length > 0) {
+    await addRules(
+      context,
+      missing.map((rule) => ({ ...rule, security_group_id: childId })),
+      scope,
+    );
+  }
+  await Promise.all(
+    extra.map(({ id }) =>
+      context.api.call({
+        service: 'network',
+        method: 'DELETE',
+        path: `/security-group-rules/${id}`,
+        accept: [404],
+        scope,
+      }),
+    ),
+  );
+}
+
+/** The group's rules in the child's ids, by their keys; those naming a group that is not there yet are left out. */
+async function translated(
+  context: ChildContext,
+  row: SecurityGroupRow,
+  childId: string,
+): Promise<Map<string, RuleValues>> {
+  const wanted = new Map<string, RuleValues>();
+  for (const rule of rulesOf(row)) {
+    const { direction, ethertype, protocol, port_range_min, port_range_max, remote_ip_prefix } = rule;
+    let remote_group_id: string | null = null;
+    if (rule.remote_group_id !== null) {
+      const remote =
+        rule.remote_group_id === row.id ? childId : await context.childId('security_group', rule.remote_group_id);
+      if (remote === undefined) continue;
+      remote_group_id = remote;
+    }
+    const values: RuleValues = {
+      direction,
+      ethertype,
+      protocol,
+      port_range_min,
+      port_range_max,
+      remote_ip_prefix,
+      remote_group_id,
+    };
+    wanted.set(ruleKey(values), values);
+  }
+  return wanted;
+}
+
+async function addRules(
+  context: ChildContext,
+  rules: readonly (RuleValues & { readonly security_group_id: string })[],
+  scope: { readonly projectId?: string },
+): Promise<void> {
+  const path = '/security-group-rules';
+  const call = { service: 'network', method: 'POST', path, scope } as const;
+  const all = await context.api.call({ ...call, body: { security_group_rules: rules }, accept: [409] });
+  if (all.status !== 409) return;
+  // One of them is there already, so that none was made.
+  for (const rule of rules) {
+    await context.api.call({ ...call, body: { security_group_rule: rule }, accept: [409] });
+  }
+}
+
+async function completeCircle(
+  context: ChildContext,
+  cascade: Pick<Cascade, 'wantReplica' | 'poke'>,
+  row: Brought,
+): Promise<void> {
+  for (const id of row.circle) {
+    const childId = await context.childId('security_group', id);
+    if (childId === undefined) {
+      await context.db.transaction((tx) => cascade.wantReplica(tx, context.child, 'security_group', id));
+      cascade.poke(context.child);
+      continue;
+    }
+    const other = await securityGroupStore.find(context.db.query, id);
+    if (other !== undefined) await bringRules(context, other, childId);
+  }
+}

@@ -1,0 +1,152 @@
+/** What a boot or an interface attach asks of networks, checked in Nova's words before anything is made. */
+import { sql, type SqlBool } from 'kysely';
+import type { Queryable } from '../db/database.ts';
+import { badRequest, conflict, type Fault, forbidden } from '../http/fault.ts';
+import type { RequestContext } from '../http/service.ts';
+import { normalAddress, parseAddress, parseCidr, usable } from './address-range.ts';
+import { callersProject, visibleNetworks } from './network-project.ts';
+import { type NetworkRow, networkStore } from './network-resource.ts';
+import { type PortRow, portStore } from './port-resource.ts';
+import { visiblePorts } from './ports.ts';
+import type { NetworkRequest, ResolvedNetworks, ResolvedRequest } from './server-networks.ts';
+
+/** See `ServerNetworks.resolve`. */
+export async function resolveNetworks(
+  query: Queryable,
+  context: RequestContext,
+  wanted: readonly NetworkRequest[] | 'auto' | 'none' | undefined,
+): Promise<ResolvedNetworks> {
+  if (wanted === 'none') return { requests: [], children: undefined };
+  const asked = wanted === 'auto' || wanted === undefined || wanted.length === 0 ? 'any' : wanted;
+  const { requests, networks } =
+    asked === 'any' ? await onlyNetwork(query, context, wanted === 'auto') : await named(query, context, asked);
+  for (const network of networks) refuseUnusable(network);
+  await checkAddresses(query, requests);
+  return { requests, children: childrenOf(networks) };
+}
+
+interface Resolved {
+  readonly requests: readonly ResolvedRequest[];
+  readonly networks: readonly NetworkRow[];
+}
+
+/** The one network that the project has or is shared with everybody. */
+async function onlyNetwork(query: Queryable, context: RequestContext, auto: boolean): Promise<Resolved> {
+  const project = callersProject(context);
+  const found = await networkStore.page(query, {
+    conditions: [sql<SqlBool>`(project_id = ${project} or shared)`, sql<SqlBool>`not (external and not shared)`],
+    sort: [['id', 'asc']],
+    limit: 2,
+  });
+  const [network, second] = found ?? [];
+  if (second !== undefined) {
+    throw conflict('Multiple possible networks found, use a Network ID to be more specific.');
+  }
+  if (network === undefined) {
+    if (auto) throw badRequest(`Unable to automatically allocate a network for project ${project}`);
+    return { requests: [], networks: [] };
+  }
+  return {
+    requests: [{ network_id: network.id, port_id: undefined, fixed_ip: undefined, tag: undefined }],
+    networks: [network],
+  };
+}
+
+async function named(query: Queryable, context: RequestContext, wanted: readonly NetworkRequest[]): Promise<Resolved> {
+  const ports = await portsNamed(query, context, wanted);
+  const requests = wanted.map(({ network_id, port_id, fixed_ip, tag }): ResolvedRequest => {
+    const port = port_id === undefined ? undefined : ports.get(port_id);
+    if (port_id !== undefined && port === undefined) throw portUnknown(port_id);
+    const network = port?.network_id ?? network_id;
+    if (network === undefined) throw badRequest('A network or a port must be specified.');
+    return { network_id: network, port_id, fixed_ip, tag };
+  });
+  const ids = [...new Set(requests.map(({ network_id }) => network_id))];
+  const found = await networkStore.select(query, [
+    sql<SqlBool>`id = any(${ids}::text[])`,
+    // A given port opens the way to its network, whoever owns that.
+    ...(ports.size === 0 ? visibleNetworks(context) : []),
+  ]);
+  const networks = new Map(found.map((network) => [network.id, network]));
+  for (const { network_id, port_id } of requests) {
+    const network = networks.get(network_id);
+    if (network === undefined) throw networkUnknown(network_id);
+    if (port_id === undefined && !mayUse(network, context)) {
+      throw network.external ? externalForbidden(network_id) : networkUnknown(network_id);
+    }
+  }
+  return { requests, networks: [...networks.values()] };
+}
+
+async function portsNamed(
+  query: Queryable,
+  context: RequestContext,
+  wanted: readonly NetworkRequest[],
+): Promise<ReadonlyMap<string, PortRow>> {
+  const ids = wanted.flatMap(({ port_id }) => port_id ?? []);
+  if (ids.length === 0) return new Map();
+  const twice = ids.find((id, at) => ids.indexOf(id) !== at);
+  if (twice !== undefined) throw badRequest(`Port ${twice} is specified more than once.`);
+  const found = await portStore.select(query, [sql<SqlBool>`id = any(${ids}::text[])`, ...visiblePorts(context)]);
+  for (const port of found) {
+    if (port.device_id !== '') throw portInUse(port.id);
+    if (port.fixed_ips.length === 0) {
+      throw badRequest(`Port ${port.id} requires a FixedIP in order to be used.`);
+    }
+  }
+  return new Map(found.map((port) => [port.id, port]));
+}
+
+function mayUse(network: NetworkRow, context: RequestContext): boolean {
+  if (network.external && !network.shared) return false;
+  return network.shared || context.identity.isAdmin || network.project_id === callersProject(context);
+}
+
+function refuseUnusable(network: NetworkRow): void {
+  if (network.external) throw externalForbidden(network.id);
+  if (network.subnets.length === 0) {
+    throw badRequest(`Network ${network.id} requires a subnet in order to boot instances on.`);
+  }
+}
+
+/** Networks that live somewhere say where the server must be; all must say the same. */
+function childrenOf(networks: readonly NetworkRow[]): readonly string[] | undefined {
+  const children = new Set(networks.flatMap(({ child }) => child ?? []));
+  if (children.size > 1) {
+    throw badRequest('The networks asked for live in different availability zones; a server can be in one only.');
+  }
+  return children.size === 0 ? undefined : [...children];
+}
+
+async function checkAddresses(query: Queryable, requests: readonly ResolvedRequest[]): Promise<void> {
+  for (const { network_id, fixed_ip } of requests) {
+    if (fixed_ip === undefined) continue;
+    const address = parseAddress(fixed_ip);
+    const subnets = await query
+      .selectFrom('subnets')
+      .select(['id', 'cidr'])
+      .where('network_id', '=', network_id)
+      .execute();
+    const subnet = subnets.find(({ cidr }) => {
+      const range = parseCidr(cidr);
+      if (address === undefined || range === undefined || range.version !== address.version) return false;
+      const { start, end } = usable(range);
+      return address.value >= start && address.value <= end;
+    });
+    if (subnet === undefined) throw addressUnfit(fixed_ip, network_id);
+    const taken = await sql<{ device_id: string | null }>`
+      select p.device_id from ip_allocations a left join ports p on p.id = a.port_id
+      where a.subnet_id = ${subnet.id} and a.ip_address = ${normalAddress(fixed_ip) ?? fixed_ip}::inet`.execute(query);
+    if (taken.rows.length > 0) throw addressInUse(fixed_ip);
+  }
+}
+
+export const portUnknown = (id: string): Fault => badRequest(`Port id ${id} could not be found.`);
+export const portInUse = (id: string): Fault => conflict(`Port ${id} is still in use.`);
+export const networkUnknown = (id: string): Fault => badRequest(`Network ${id} could not be found.`);
+export const addressUnfit = (ip: string, networkId: string): Fault =>
+  badRequest(`Invalid input received: Fixed IP ${ip} is not a valid ip address for network ${networkId}.`);
+/** Whose it is stays unsaid: that may be another project. */
+export const addressInUse = (ip: string): Fault => badRequest(`Fixed IP address ${ip} is already in use.`);
+const externalForbidden = (id: string): Fault =>
+  forbidden(`It is not allowed to create an interface on external network ${id}`);
