@@ -15,6 +15,7 @@ import { floatingIpFeed, floatingIpKind } from './floating-ip-replica.ts';
 import { callersProject, visibleNetworks } from './network-project.ts';
 import { networkQuotas } from './network-quota.ts';
 import { visiblePorts } from './ports.ts';
+import { visibleSubnets } from './subnets.ts';
 import { quotaOperations } from './quota.ts';
 import { routerInterfaceOperations } from './router-interface.ts';
 import { routerKind } from './router-replica.ts';
@@ -56,16 +57,6 @@ export function registerEdgeKinds(parts: EdgeParts): void {
       ports.map(({ id }) => id),
     ),
   );
-}
-
-/** Own objects, and those on networks that the caller may use. */
-function visibleSubnets(context: RequestContext): readonly RawBuilder<SqlBool>[] {
-  if (context.identity.isAdmin) return [];
-  const project = callersProject(context);
-  return [
-    sql<SqlBool>`(project_id = ${project} or network_id in (
-      select n.id from networks n where n.project_id = ${project} or n.shared or n.external))`,
-  ];
 }
 
 function visibleGroups(context: RequestContext): readonly RawBuilder<SqlBool>[] {

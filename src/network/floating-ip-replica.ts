@@ -11,6 +11,7 @@ import { CloudError } from '../openstack/error.ts';
 import { paced } from './edge-pace.ts';
 import { childExternalNetwork } from './external-network.ts';
 import { type FloatingIp, floatingIps } from './floating-ip-resource.ts';
+import { scopeFor } from './network-replica.ts';
 
 interface ChildFloatingIp {
   readonly id: string;
@@ -45,7 +46,7 @@ export const floatingIpKind: ReplicaKind<FloatingIp> = {
       method: 'GET',
       path: '/floatingips',
       query: { description: `${MARK}${id}` },
-      ...(row === undefined ? {} : { scope: await context.scope(row.project_id) }),
+      scope: await scopeFor(context, row?.project_id),
     });
     const found = body.floatingips.find(({ description }) => description === `${MARK}${id}`);
     return found === undefined ? undefined : copyOf(found.id, row);
@@ -99,7 +100,7 @@ export const floatingIpKind: ReplicaKind<FloatingIp> = {
       method: 'DELETE',
       path: `/floatingips/${replica.child_id}`,
       accept: [404],
-      ...(typeof project_id === 'string' ? { scope: await context.scope(project_id) } : {}),
+      scope: await scopeFor(context, project_id),
     });
     if (typeof subnet_id !== 'string' || typeof ip_address !== 'string') return;
     await sql`delete from ip_allocations where subnet_id = ${subnet_id} and ip_address = ${ip_address}::inet

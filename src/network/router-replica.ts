@@ -3,13 +3,14 @@
  * interfaces on these networks, a gateway to the child's own external network, and the routes that can be reached there.
  */
 import { sql } from 'kysely';
-import type { ChildContext, Replica, ReplicaKind } from '../cascade/contract.ts';
+import type { ChildContext, ReplicaKind } from '../cascade/contract.ts';
 import { Later } from '../cascade/later.ts';
 import type { Db } from '../db/database.ts';
 import type { CloudScope } from '../openstack/contract.ts';
 import { CloudError } from '../openstack/error.ts';
 import { portsOfDevice, ROUTER_INTERFACE, childrenOfNetworks } from './edge-core.ts';
 import { childExternalNetwork, externalSubnets } from './external-network.ts';
+import { scopeFor } from './network-replica.ts';
 import type { PortRow } from './port-resource.ts';
 import { completeGateway } from './router-gateway.ts';
 import { type Router, type Routes, routers } from './router-resource.ts';
@@ -57,7 +58,7 @@ export const routerKind: ReplicaKind<Router> = {
   load: (query, id) => routers.find(query, id),
   /** Twice: the same answer. */
   async find(context, id, row) {
-    const scope = row === undefined ? {} : await context.scope(row.project_id);
+    const scope = await scopeFor(context, row?.project_id);
     const { body } = await context.api.call<{ routers: { id: string }[] }>({
       service: 'network',
       method: 'GET',
@@ -104,9 +105,7 @@ export const routerKind: ReplicaKind<Router> = {
   },
   /** Twice: a 404 counts as done. */
   async remove(context, replica) {
-    const projectId = projectOf(replica);
-    const scope = projectId === undefined ? {} : await context.scope(projectId);
-    const copy = createCopy(context, replica.child_id, scope);
+    const copy = createCopy(context, replica.child_id, await scopeFor(context, replica.detail.project_id));
     await whileInUse(copy.remove());
   },
   async failed(context, id, tenantMessage) {
@@ -116,9 +115,6 @@ export const routerKind: ReplicaKind<Router> = {
 };
 
 const description = (row: Router): string => `Headwater: ${row.name}`.slice(0, 255);
-
-const projectOf = (replica: Replica): string | undefined =>
-  typeof replica.detail.project_id === 'string' ? replica.detail.project_id : undefined;
 
 async function setStatus(db: Db, id: string, from: string, to: string): Promise<void> {
   await sql`update routers set status = ${to} where id = ${id} and status = ${from}`.execute(db.query);
