@@ -8,7 +8,7 @@ import type { ServerDependencies } from './dependencies.ts';
 import { hostStatuses } from './host-status.ts';
 import { listServers } from './list.ts';
 import { askerOf, findServer, withServer } from './lookup.ts';
-import { bury, change, recordAction, states, wake } from './records.ts';
+import { bury, change, dropPending, recordAction, states, wake } from './records.ts';
 import { linksOf, type ServerRow, server } from './resource.ts';
 import { inner, rules } from './rules.ts';
 import { createSchema, isTrue, updateSchema } from './schema.ts';
@@ -176,6 +176,7 @@ export async function remove(
       await bury(tx, dependencies, row.id);
       return;
     }
+    await dropPending(tx, dependencies, row);
     // What was still to be done there is done with: only the delete counts from here on.
     const after = await change(tx, row, { ...states(row.vm_state, 'deleting'), pending: [], delete_sent_at: null });
     await wake(tx, dependencies, after, context.requestId);

@@ -134,6 +134,14 @@ export async function settleResize(
   return patch;
 }
 
+/** What was still to be done for a server is done with: what waited for it elsewhere is told. */
+export async function dropPending(tx: Tx, { images }: ServerDependencies, row: ServerRow): Promise<void> {
+  for (const { action, body, record_id } of row.pending) {
+    if (action === 'createImage') await images.abandonSnapshot(tx, (body as { image_id: string }).image_id);
+    await closeAction(tx, record_id, 'The server was deleted.');
+  }
+}
+
 /**
  * The server is gone, or never came to be: its ports, volumes and quota go with it, and the row stays as a tombstone.
  * Twice: the second does nothing.
@@ -141,6 +149,7 @@ export async function settleResize(
 export async function bury(tx: Tx, dependencies: ServerDependencies, id: string): Promise<void> {
   const row = await serverStore.lock(tx, id);
   if (row === undefined || row.deleted_at !== null) return;
+  await dropPending(tx, dependencies, row);
   await dependencies.network.detach(tx, id);
   await dependencies.volumes.release(tx, id);
   const counted = Object.entries(footprint(row)).map(([resource, value]) => [resource, -value]);

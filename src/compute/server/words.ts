@@ -22,14 +22,13 @@ export function refusalWords(row: ServerRow, error: unknown): string {
   return 'The availability zone could not carry out the request.';
 }
 
-/** Whether a call failed for good: the child understood it and said no. */
+/** Whether a call failed for good: the child answered, and not that it is busy or away. */
 export function isRefusal(error: unknown): error is CloudError {
   return (
     error instanceof CloudError &&
     !error.transient &&
     error.failure !== 'down' &&
     error.failure !== 'unauthorized' &&
-    error.status >= 400 &&
-    error.status < 500
+    error.status >= 400
   );
 }

@@ -1,0 +1,334 @@
+/** Volumes and interfaces of servers. */
+import type { Tx } from '../../db/database.ts';
+import { badRequest, conflict, forbidden, notFound } from '../../http/fault.ts';
+import { type Call, type Operation, operation, type RequestContext } from '../../http/service.ts';
+import type { ServerPort } from '../../network/server-networks.ts';
+import type { ServerVolumeAttachment } from '../../volume/server-volumes.ts';
+import type { ServerDependencies } from './dependencies.ts';
+import { askerOf, findServer, withServer } from './lookup.ts';
+import { enqueue, refreshVolumes } from './records.ts';
+import type { ServerRow } from './resource.ts';
+import { rules } from './rules.ts';
+import { attachInterfaceSchema, attachVolumeSchema, isTrue, updateVolumeSchema } from './schema.ts';
+import { requireState, VOLUME_STATES } from './state.ts';
+
+/** The operations below `os-volume_attachments` and `os-interface`. */
+export function attachmentOperations(dependencies: ServerDependencies): Operation[] {
+  return [...volumeOperations(dependencies), ...interfaceOperations(dependencies)];
+}
+
+interface VolumeBody {
+  readonly volumeAttachment: {
+    readonly volumeId: string;
+    readonly device?: string | null;
+    readonly tag?: string;
+    readonly delete_on_termination?: boolean | string;
+    readonly id?: string;
+    readonly serverId?: string;
+  };
+}
+
+function volumeView(context: RequestContext, row: ServerRow, one: ServerVolumeAttachment): Record<string, unknown> {
+  const { version } = context;
+  return {
+    ...(version < 89 ? { id: one.volume_id } : {}),
+    volumeId: one.volume_id,
+    serverId: row.id,
+    ...(one.device === '' ? {} : { device: one.device }),
+    ...(version >= 70 ? { tag: one.tag } : {}),
+    ...(version >= 79 ? { delete_on_termination: one.delete_on_termination } : {}),
+    ...(version >= 89 ? { attachment_id: one.id, bdm_uuid: one.id } : {}),
+  };
+}
+
+function volumeOperations(dependencies: ServerDependencies): Operation[] {
+  const { db, volumes } = dependencies;
+  const path = '/servers/:server_id/os-volume_attachments';
+  const attached = async (row: ServerRow): Promise<readonly ServerVolumeAttachment[]> =>
+    (await volumes.attachmentsOf(db.query, [row.id])).get(row.id) ?? [];
+  const one = async (
+    call: Call,
+    words: (row: ServerRow, id: string) => string,
+  ): Promise<[ServerRow, ServerVolumeAttachment]> => {
+    const row = await findServer(dependencies, call);
+    const id = call.params.volume_id as string;
+    const found = (await attached(row)).find(({ volume_id }) => volume_id === id);
+    if (found === undefined) throw notFound(words(row, id));
+    return [row, found];
+  };
+  return [
+    operation({
+      method: 'GET',
+      path,
+      policy: rules.volumesIndex,
+      status: 200,
+      summary: 'List volumes attached to a server',
+      handle: async (call) => {
+        const row = await findServer(dependencies, call);
+        const all = (await attached(row)).map((item) => volumeView(call.context, row, item));
+        return { volumeAttachments: limited(call, all) };
+      },
+    }),
+    operation({
+      method: 'GET',
+      path: `${path}/:volume_id`,
+      policy: rules.volumesShow,
+      status: 200,
+      summary: 'Show a volume attached to a server',
+      handle: async (call) => {
+        const [row, found] = await one(call, ({ id }, volume) => `Instance ${id} is not attached to volume ${volume}`);
+        return { volumeAttachment: volumeView(call.context, row, found) };
+      },
+    }),
+    operation<VolumeBody>({
+      method: 'POST',
+      path,
+      policy: rules.volumesCreate,
+      body: attachVolumeSchema,
+      status: 200,
+      summary: 'Attach a volume to a server',
+      handle: (call) => attachVolume(dependencies, call),
+    }),
+    operation<VolumeBody>({
+      method: 'PUT',
+      path: `${path}/:volume_id`,
+      policy: rules.volumesUpdate,
+      since: 85,
+      body: updateVolumeSchema,
+      status: 202,
+      summary: 'Say what becomes of an attached volume when its server is deleted',
+      handle: async (call) => {
+        const { volumeId, id, serverId, device, tag, delete_on_termination } = call.body.volumeAttachment;
+        const [row, found] = await one(call, (_, volume) => `No volume Block Device Mapping with id ${volume}.`);
+        if (volumeId !== found.volume_id) throw conflict('Attached volumes cannot be swapped.');
+        const fixed = {
+          id: [id, found.volume_id],
+          serverId: [serverId, row.id],
+          device: [device, found.device],
+          tag: [tag, found.tag],
+        };
+        for (const [name, [given, stored]] of Object.entries(fixed)) {
+          if (given !== undefined && given !== stored) throw badRequest(`The ${name} property is not mutable`);
+        }
+        if (delete_on_termination === undefined) return;
+        await withServer(dependencies, call, async (tx) => {
+          await volumes.setDeleteOnTermination(tx, found.volume_id, row.id, isTrue(delete_on_termination));
+          await refreshVolumes(tx, dependencies, [row.id]);
+        });
+      },
+    }),
+    operation({
+      method: 'DELETE',
+      path: `${path}/:volume_id`,
+      policy: rules.volumesDelete,
+      status: 202,
+      summary: 'Detach a volume from a server',
+      handle: async (call) => {
+        const [, found] = await one(call, ({ id }, volume) => `Instance ${id} is not attached to volume ${volume}`);
+        await withServer(dependencies, call, (tx, row) => detachVolume(dependencies, tx, row, call, found));
+      },
+    }),
+  ];
+}
+
+function limited<T>(call: Call, items: readonly T[]): readonly T[] {
+  const number = (name: string): number | undefined => {
+    const text = [call.query[name] ?? []].flat()[0];
+    if (text === undefined) return undefined;
+    if (!/^\d{1,9}$/.test(text)) throw badRequest(`${name} param must be an integer`);
+    return Number(text);
+  };
+  const offset = number('offset') ?? 0;
+  return items.slice(offset, offset + Math.min(number('limit') ?? 1000, 1000));
+}
+
+async function attachVolume(dependencies: ServerDependencies, call: Call<VolumeBody>): Promise<unknown> {
+  const { context } = call;
+  const { volumeId, device, tag, delete_on_termination } = call.body.volumeAttachment;
+  const server = await findServer(dependencies, call);
+  const volume = await dependencies.volumes.resolve(dependencies.db.query, context, volumeId);
+  const { version } = context;
+  const attached = await withServer(dependencies, call, async (tx, row) => {
+    requireState(row, context, { method: 'attach_volume', vm: VOLUME_STATES, task: 'any' });
+    if (volume.child !== null && volume.child !== row.child) {
+      throw badRequest(
+        `Invalid volume: Instance ${row.id} and volume ${volumeId} are not in the same availability_zone. Instance is in ${row.zone}. Volume is in ${volume.zone}`,
+      );
+    }
+    const keep = { delete_on_termination: isTrue(delete_on_termination), ...(tag === undefined ? {} : { tag }) };
+    const made = await dependencies.volumes.attach(tx, volumeId, {
+      server_id: row.id,
+      ...keep,
+      ...(typeof device === 'string' ? { device } : {}),
+    });
+    await enqueue(tx, dependencies, row, askerOf(context), {
+      action: 'attach_volume',
+      record: 'attach_volume',
+      body: {
+        volume_id: volumeId,
+        ...(typeof device === 'string' ? { device } : {}),
+        ...(tag === undefined ? {} : { tag }),
+      },
+      stateful: false,
+      patch: {
+        volumes: [
+          ...row.volumes.filter(({ id }) => id !== volumeId),
+          { id: volumeId, delete_on_termination: keep.delete_on_termination },
+        ],
+      },
+    });
+    return made;
+  });
+  return {
+    volumeAttachment: {
+      id: volumeId,
+      serverId: server.id,
+      volumeId,
+      device: attached.device,
+      ...(version >= 70 ? { tag: tag ?? null } : {}),
+      ...(version >= 79 ? { delete_on_termination: isTrue(delete_on_termination) } : {}),
+    },
+  };
+}
+
+async function detachVolume(
+  dependencies: ServerDependencies,
+  tx: Tx,
+  row: ServerRow,
+  call: Call,
+  found: ServerVolumeAttachment,
+): Promise<void> {
+  requireState(row, call.context, { method: 'detach_volume', vm: VOLUME_STATES, task: 'any' });
+  if (row.image_id === '' && row.volumes[0]?.id === found.volume_id && row.vm_state !== 'shelved_offloaded') {
+    throw forbidden('Cannot detach a root device volume');
+  }
+  await dependencies.volumes.detach(tx, found.volume_id, row.id);
+  await enqueue(tx, dependencies, row, askerOf(call.context), {
+    action: 'detach_volume',
+    record: 'detach_volume',
+    body: { volume_id: found.volume_id },
+    stateful: false,
+  });
+}
+
+interface InterfaceBody {
+  readonly interfaceAttachment?: {
+    readonly net_id?: string;
+    readonly port_id?: string;
+    readonly fixed_ips?: readonly { readonly ip_address: string }[];
+    readonly tag?: string;
+  };
+}
+
+function interfaceView(context: RequestContext, port: ServerPort): Record<string, unknown> {
+  return {
+    net_id: port.network_id,
+    port_id: port.id,
+    mac_addr: port.mac_address,
+    port_state: port.status,
+    fixed_ips: port.fixed_ips.map(({ subnet_id, ip_address }) => ({ subnet_id, ip_address })),
+    ...(context.version >= 70 ? { tag: port.tag } : {}),
+  };
+}
+
+function interfaceOperations(dependencies: ServerDependencies): Operation[] {
+  const { db, network } = dependencies;
+  const path = '/servers/:server_id/os-interface';
+  const interface_states = ['active', 'paused', 'stopped'];
+  const portsOf = async (row: ServerRow): Promise<readonly ServerPort[]> =>
+    (await network.portsOf(db.query, [row.id])).get(row.id) ?? [];
+  return [
+    operation({
+      method: 'GET',
+      path,
+      policy: rules.interfacesIndex,
+      status: 200,
+      summary: 'List interfaces of a server',
+      handle: async (call) => {
+        const ports = await portsOf(await findServer(dependencies, call));
+        return { interfaceAttachments: ports.map((port) => interfaceView(call.context, port)) };
+      },
+    }),
+    operation({
+      method: 'GET',
+      path: `${path}/:port_id`,
+      policy: rules.interfacesShow,
+      status: 200,
+      summary: 'Show an interface of a server',
+      handle: async (call) => {
+        const row = await findServer(dependencies, call);
+        const id = call.params.port_id as string;
+        const port = (await portsOf(row)).find((one) => one.id === id);
+        if (port === undefined) throw notFound(`Instance ${row.id} does not have a port with id ${id}`);
+        return { interfaceAttachment: interfaceView(call.context, port) };
+      },
+    }),
+    operation<InterfaceBody>({
+      method: 'POST',
+      path,
+      policy: rules.interfacesCreate,
+      body: attachInterfaceSchema,
+      status: 200,
+      summary: 'Attach an interface to a server',
+      handle: async (call) => {
+        const { net_id, port_id, fixed_ips, tag } = call.body.interfaceAttachment ?? {};
+        const fixed_ip = fixed_ips?.[0]?.ip_address;
+        if (net_id !== undefined && port_id !== undefined) {
+          throw badRequest('Must not input both network_id and port_id');
+        }
+        if (fixed_ip !== undefined && net_id === undefined) {
+          throw badRequest('Must input network_id when request IP address');
+        }
+        const server = await findServer(dependencies, call);
+        const isAny = net_id === undefined && port_id === undefined;
+        const wanted = isAny ? undefined : [{ network_id: net_id, port_id, fixed_ip, tag }];
+        const resolved = await network.resolve(db.query, call.context, wanted);
+        if (resolved.requests.length === 0)
+          throw badRequest(
+            `No specific network was requested and none are available for project '${server.project_id}'.`,
+          );
+        const port = await withServer(dependencies, call, async (tx, row) => {
+          requireState(row, call.context, { method: 'attach_interface', vm: interface_states });
+          const [made] = await network.attach(tx, call.context, resolved, {
+            server_id: row.id,
+            child: row.child as string,
+            zone: row.zone,
+            security_groups: undefined,
+          });
+          if (made === undefined) throw badRequest('Failed to attach network adapter device');
+          await enqueue(tx, dependencies, row, askerOf(call.context), {
+            action: 'attach_interface',
+            record: 'attach_interface',
+            body: { port_id: made.id },
+            stateful: false,
+          });
+          return made;
+        });
+        return { interfaceAttachment: interfaceView(call.context, port) };
+      },
+    }),
+    operation({
+      method: 'DELETE',
+      path: `${path}/:port_id`,
+      policy: rules.interfacesDelete,
+      status: 202,
+      summary: 'Detach an interface from a server',
+      handle: async (call) => {
+        const id = call.params.port_id as string;
+        const server = await findServer(dependencies, call);
+        if (!(await portsOf(server)).some((port) => port.id === id)) {
+          throw notFound(`Port ${id} could not be found.`);
+        }
+        await withServer(dependencies, call, async (tx, row) => {
+          requireState(row, call.context, { method: 'detach_interface', vm: interface_states });
+          await enqueue(tx, dependencies, row, askerOf(call.context), {
+            action: 'detach_interface',
+            record: 'detach_interface',
+            body: { port_id: id },
+            stateful: false,
+          });
+        });
+      },
+    }),
+  ];
+}

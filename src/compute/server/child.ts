@@ -1,0 +1,106 @@
+/** What proxies ask of servers in a child: the few calls that more than one path needs. */
+import type { ChildContext } from '../../cascade/contract.ts';
+import { CloudError } from '../../openstack/error.ts';
+import type { ServerRow } from './resource.ts';
+
+/** A server as a child shows it; whatever it leaves out is not known, and is not read. */
+export interface ChildServer {
+  readonly id: string;
+  readonly status?: string;
+  readonly updated?: string;
+  readonly tags?: readonly string[];
+  readonly metadata?: Readonly<Record<string, string>>;
+  readonly flavor?: Readonly<Record<string, unknown>>;
+  readonly fault?: { readonly code?: number; readonly message?: string; readonly created?: string };
+  readonly progress?: number;
+  readonly 'OS-EXT-STS:vm_state'?: string;
+  readonly 'OS-EXT-STS:task_state'?: string | null;
+  readonly 'OS-EXT-STS:power_state'?: number;
+  readonly 'OS-SRV-USG:launched_at'?: string | null;
+  readonly 'OS-SRV-USG:terminated_at'?: string | null;
+  readonly 'OS-EXT-SRV-ATTR:root_device_name'?: string | null;
+}
+
+const TAG_PREFIX = 'headwater:';
+/** Where a child has no tags at creation yet (before 2.52), the mark is an item of the child's own metadata. */
+const METADATA_MARK = 'headwater_id';
+const TAGS_AT_CREATION_MINOR = 52;
+
+/** The microversion that reads of servers are written for. */
+export const READ_MICROVERSION = '2.93';
+
+/** The mark in its two forms: as a tag, and as a metadata item. */
+export const markTag = (id: string): string => `${TAG_PREFIX}${id}`;
+export const markItem = (id: string): Record<string, string> => ({ [METADATA_MARK]: id });
+
+/** The parent's id that a child's server is marked with. */
+export function markOf(server: ChildServer): string | undefined {
+  const tag = server.tags?.find((one) => one.startsWith(TAG_PREFIX));
+  return tag?.slice(TAG_PREFIX.length) ?? server.metadata?.[METADATA_MARK];
+}
+
+/** The highest minor microversion that both the child and this program speak, at most `limit`. */
+export async function minorAt(context: ChildContext, limit: number): Promise<number> {
+  const maximum = await context.api.maximumMicroversion('compute');
+  const minor = Number(maximum?.split('.')[1] ?? 1);
+  return Math.min(Number.isFinite(minor) ? minor : 1, limit);
+}
+
+/** Whether the child takes tags when a server is made. */
+export const takesTags = (minor: number): boolean => minor >= TAGS_AT_CREATION_MINOR;
+
+/** The child's server that carries this row's mark, whatever its state; undefined where there is none. */
+export async function findByMark(context: ChildContext, row: ServerRow): Promise<ChildServer | undefined> {
+  const tags = takesTags(await minorAt(context, 90));
+  const pages = context.api.pages<ChildServer>(
+    {
+      service: 'compute',
+      method: 'GET',
+      path: '/servers/detail',
+      query: tags ? { tags: markTag(row.id) } : {},
+      microversion: READ_MICROVERSION,
+      atMost: true,
+      scope: await context.scope(row.project_id),
+    },
+    'servers',
+  );
+  for await (const page of pages) {
+    const found = page.find((server) => markOf(server) === row.id);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+/** One server in the child, or undefined where it is gone. */
+export async function readServer(
+  context: ChildContext,
+  row: ServerRow,
+  childId: string,
+): Promise<ChildServer | undefined> {
+  const answer = await context.api.call<{ server: ChildServer }>({
+    service: 'compute',
+    method: 'GET',
+    path: `/servers/${childId}`,
+    microversion: READ_MICROVERSION,
+    atMost: true,
+    accept: [404],
+    scope: await context.scope(row.project_id),
+  });
+  return answer.status === 404 ? undefined : answer.body.server;
+}
+
+/** Deletes a server in the child; true where there was none any more. */
+export async function deleteServer(context: ChildContext, row: ServerRow, childId: string): Promise<boolean> {
+  const answer = await context.api.call({
+    service: 'compute',
+    method: 'DELETE',
+    path: `/servers/${childId}`,
+    accept: [404],
+    scope: await context.scope(row.project_id),
+    ...(context.requestId === undefined ? {} : { requestId: context.requestId }),
+  });
+  return answer.status === 404;
+}
+
+/** Whether an error says that the thing asked for is not there. */
+export const isMissing = (error: unknown): boolean => error instanceof CloudError && error.status === 404;

@@ -1,0 +1,145 @@
+/** The record of what was asked of a server (`os-instance-actions`). */
+import { type RawBuilder, type SqlBool, sql } from 'kysely';
+import { compute } from '../../http/conventions.ts';
+import { badRequest, notFound } from '../../http/fault.ts';
+import { type Call, type Operation, operation, type RequestContext } from '../../http/service.ts';
+import type { ServerDependencies } from './dependencies.ts';
+import { findServer, findServerOrTombstone } from './lookup.ts';
+import { hostIdOf, type ServerRow } from './resource.ts';
+import { inner, rules } from './rules.ts';
+
+interface ActionRow {
+  readonly id: number;
+  readonly server_id: string;
+  readonly action: string;
+  readonly request_id: string;
+  readonly user_id: string;
+  readonly project_id: string;
+  readonly start_time: string;
+  readonly updated_at: string;
+  readonly finish_time: string | null;
+  readonly result: string | null;
+  readonly message: string | null;
+}
+
+const PAGE_MAX = 1000;
+/** Nova writes these with microseconds and no zone. */
+const moment = (iso: string): string => iso.replace(/Z$/, '');
+
+function actionView(context: RequestContext, row: ActionRow): Record<string, unknown> {
+  return {
+    action: row.action,
+    instance_uuid: row.server_id,
+    request_id: row.request_id,
+    user_id: row.user_id,
+    project_id: row.project_id,
+    start_time: moment(row.start_time),
+    message: row.result === 'Error' ? 'Error' : null,
+    ...(context.version >= 58 ? { updated_at: moment(row.updated_at) } : {}),
+  };
+}
+
+function events(context: RequestContext, server: ServerRow, row: ActionRow): Record<string, unknown>[] {
+  const all = context.allowed(inner.actionEvents.name);
+  const { version } = context;
+  return [
+    {
+      event: `compute_${row.action}`,
+      start_time: moment(row.start_time),
+      finish_time: row.finish_time === null ? null : moment(row.finish_time),
+      result: row.result,
+      ...(all ? { traceback: null } : {}),
+      ...(all && version >= 62 ? { host: server.child } : {}),
+      ...(version >= 62 ? { hostId: hostIdOf(server.project_id, server.child) } : {}),
+      ...(version >= 84 ? { details: row.message } : {}),
+    },
+  ];
+}
+
+/** Deleted servers keep their record since 2.21. */
+const findAny = (dependencies: ServerDependencies, call: Call): Promise<ServerRow> =>
+  call.context.version >= 21 ? findServerOrTombstone(dependencies, call) : findServer(dependencies, call);
+
+/** The operations below `os-instance-actions`. */
+export function historyOperations(dependencies: ServerDependencies): Operation[] {
+  const path = '/servers/:server_id/os-instance-actions';
+  return [
+    operation({
+      method: 'GET',
+      path,
+      policy: rules.actionsIndex,
+      status: 200,
+      summary: 'List what was asked of a server',
+      handle: (call) => list(dependencies, call, path),
+    }),
+    operation({
+      method: 'GET',
+      path: `${path}/:request_id`,
+      policy: rules.actionsShow,
+      status: 200,
+      summary: 'Show one thing that was asked of a server',
+      handle: async (call) => {
+        const { context, params } = call;
+        const server = await findAny(dependencies, call);
+        const { rows } = await sql<ActionRow>`select * from server_actions
+          where server_id = ${server.id} and request_id = ${params.request_id} order by id desc limit 1`.execute(
+          dependencies.db.query,
+        );
+        const row = rows[0];
+        if (row === undefined) throw notFound(`Action ${params.request_id} not found`);
+        const shows = context.version >= 51 || context.allowed(inner.actionEvents.name);
+        return {
+          instanceAction: {
+            ...actionView(context, row),
+            ...(shows ? { events: events(context, server, row) } : {}),
+          },
+        };
+      },
+    }),
+  ];
+}
+
+async function list(dependencies: ServerDependencies, call: Call, path: string): Promise<unknown> {
+  const { context, query } = call;
+  const server = await findAny(dependencies, call);
+  const conditions: RawBuilder<SqlBool>[] = [sql<SqlBool>`server_id = ${server.id}`];
+  const text = (name: string): string | undefined => [query[name] ?? []].flat()[0];
+  const pages = context.version >= 58;
+  const limit = pages ? limitOf(text('limit')) : PAGE_MAX;
+  for (const [name, sign, since] of [
+    ['changes-since', '>=', 58],
+    ['changes-before', '<=', 66],
+  ] as const) {
+    const value = context.version >= since ? text(name) : undefined;
+    if (value === undefined) continue;
+    if (!/^\d{4}-\d\d-\d\d/.test(value) || Number.isNaN(Date.parse(value))) {
+      throw badRequest(`Invalid input for query parameters ${name}. Value: ${value.slice(0, 64)}.`);
+    }
+    conditions.push(sql<SqlBool>`updated_at ${sql.raw(sign)} ${value}::timestamptz`);
+  }
+  const marker = pages ? text('marker') : undefined;
+  if (marker !== undefined) {
+    const found = await sql<{ id: number }>`select id from server_actions
+      where server_id = ${server.id} and request_id = ${marker} order by id desc limit 1`.execute(
+      dependencies.db.query,
+    );
+    if (found.rows[0] === undefined) throw badRequest(`Marker ${marker.slice(0, 64)} could not be found.`);
+    conditions.push(sql<SqlBool>`id < ${found.rows[0].id}`);
+  }
+  const { rows } = await sql<ActionRow>`select * from server_actions where ${sql.join(conditions, sql` and `)}
+    order by id desc limit ${limit}`.execute(dependencies.db.query);
+  const last = rows.at(-1);
+  const href = `${context.baseUrl}${path.replace(':server_id', server.id)}?limit=${limit}&marker=${last?.request_id}`;
+  return {
+    instanceActions: rows.map((row) => actionView(context, row)),
+    ...(pages && text('limit') !== undefined && rows.length === limit && last !== undefined
+      ? { links: [{ rel: 'next', href }] }
+      : {}),
+  };
+}
+
+function limitOf(text: string | undefined): number {
+  if (text === undefined) return compute.paging.maximum;
+  if (!/^\d{1,9}$/.test(text)) throw badRequest('limit param must be an integer');
+  return Math.min(Number(text), PAGE_MAX);
+}

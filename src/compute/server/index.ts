@@ -1,0 +1,52 @@
+/** Servers: their operations, their proxy, their feeds. */
+import type { Operation, PolicyRule } from '../../http/service.ts';
+import { actionOperations } from './actions.ts';
+import { attachmentOperations } from './attachments.ts';
+import { DESTINATION_RULE, FORCED_HOST_RULE, ZERO_DISK_RULE } from './boot-lookup.ts';
+import type { ServerDependencies } from './dependencies.ts';
+import { historyOperations } from './history.ts';
+import { serverOperations } from './operations.ts';
+import { partOperations } from './parts.ts';
+import { serverKind } from './proxy.ts';
+import { refreshAddresses, refreshVolumes } from './records.ts';
+import { EXTENDED_RULE, EXTRA_SPECS_RULE, server } from './resource.ts';
+import { inner } from './rules.ts';
+import { serverAudit, serverFeed } from './sync.ts';
+
+export type { ServerDependencies, ServerFlavors, ServerGroups, ServerKeypairs } from './dependencies.ts';
+export { quotaFault } from './boot.ts';
+export { bury } from './records.ts';
+export { hostIdOf, type ServerFlavor, type ServerRow, server, serverStore } from './resource.ts';
+
+export interface Servers {
+  readonly operations: readonly Operation[];
+  /** Rules that no operation carries by itself. */
+  readonly rules: readonly PolicyRule[];
+}
+
+/** Makes the servers and registers with cascading and with the services whose changes they follow. */
+export function createServers(dependencies: ServerDependencies): Servers {
+  const { cascade, network, volumes } = dependencies;
+  cascade.register({ hosted: serverKind(dependencies), feed: serverFeed(dependencies) });
+  cascade.register({ feed: serverAudit(dependencies) });
+  network.onChange((tx, ids) => refreshAddresses(tx, dependencies, ids));
+  volumes.onChange((tx, ids) => refreshVolumes(tx, dependencies, ids));
+  return {
+    operations: [
+      ...serverOperations(dependencies),
+      ...actionOperations(dependencies),
+      ...partOperations(dependencies),
+      ...attachmentOperations(dependencies),
+      ...historyOperations(dependencies),
+    ],
+    rules: [
+      ...Object.values(inner),
+      ...server.fieldRules,
+      EXTENDED_RULE,
+      EXTRA_SPECS_RULE,
+      FORCED_HOST_RULE,
+      DESTINATION_RULE,
+      ZERO_DISK_RULE,
+    ],
+  };
+}
