@@ -118,9 +118,6 @@ const eventually = (check: () => void | Promise<void>, timeout = 10_000) =>
   vi.waitFor(check, { timeout, interval: 20 });
 
 beforeAll(async () => {
-  await sql`create table projects (id text primary key, name text, revision bigint not null default 1)`
-    .execute(db.query)
-    .catch(() => undefined);
   await sql`create table things (id text primary key, size integer not null, revision bigint not null default 1)`.execute(
     db.query,
   );

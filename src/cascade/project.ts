@@ -21,13 +21,13 @@ interface Named {
   readonly name: string;
 }
 
-/** The replica kind of projects; `projects` is the identity service's table, or its cache of an outer Keystone's. */
+/** The replica kind of projects; `identity_projects` is the identity service's table, or its cache of an outer Keystone's. */
 export const projectKind: ReplicaKind<ProjectRow> = {
   kind: PROJECT,
-  table: 'projects',
+  table: 'identity_projects',
   unique: true,
   async load(query: Queryable, id: string) {
-    const result = await sql<ProjectRow>`select id, name, revision from projects where id = ${id}`.execute(query);
+    const result = await sql<ProjectRow>`select id, name, revision from identity_projects where id = ${id}`.execute(query);
     return result.rows[0];
   },
   /** By its name, which is the parent's id. */
