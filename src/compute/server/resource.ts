@@ -288,4 +288,10 @@ export const server: Resource = resource({
   },
 });
 
+declare module '../../db/tables.ts' {
+  interface Tables {
+    servers: ServerRow & { body: Record<string, unknown> };
+  }
+}
+
 export const serverStore: Store<ServerRow> = createStore<typeof server, ServerRow>(server);

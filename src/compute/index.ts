@@ -1,0 +1,66 @@
+/** The compute service: servers, and all that is beside them. */
+import type { Logger } from 'pino';
+import type { Cascade } from '../cascade/contract.ts';
+import type { Db, Queryable } from '../db/database.ts';
+import { compute as convention } from '../http/conventions.ts';
+import { Fault } from '../http/fault.ts';
+import type { RequestContext, Service } from '../http/service.ts';
+import type { ServerImages } from '../image/server-images.ts';
+import type { ServerNetworks } from '../network/server-networks.ts';
+import type { ServerVolumes } from '../volume/server-volumes.ts';
+import { computeAdminOperations, computeAdminRules, registerComputeKinds } from './admin.ts';
+import { visibleFlavor } from './flavor/flavor.ts';
+import { findKeypair } from './keypair/keypair.ts';
+import { computeQuotas } from './quota-set/quotas.ts';
+import { createServers, type ServerFlavor, type ServerGroups } from './server/index.ts';
+
+export { computeQuotas } from './quota-set/quotas.ts';
+export { serverStore } from './server/index.ts';
+
+export interface ComputeServices {
+  readonly db: Db;
+  readonly cascade: Cascade;
+  readonly network: ServerNetworks;
+  readonly volumes: ServerVolumes;
+  readonly images: ServerImages;
+  /** Where the network service can change the groups of a server's ports. */
+  readonly groups?: ServerGroups;
+  readonly projectExists?: (query: Queryable, projectId: string) => Promise<boolean>;
+  readonly log: Logger;
+}
+
+/** Puts the service together and registers its kinds and feeds with cascading; reads and writes nothing yet. */
+export function createCompute(services: ComputeServices): { readonly service: Service } {
+  const { db, cascade, network, volumes, images, groups, projectExists, log } = services;
+  registerComputeKinds(cascade);
+  const servers = createServers({
+    db,
+    cascade,
+    network,
+    volumes,
+    images,
+    groups,
+    log,
+    quotas: computeQuotas(),
+    flavors: { find: findFlavor },
+    keypairs: { find: findKeypair },
+  });
+  const admin = computeAdminOperations({ db, cascade, ...(projectExists === undefined ? {} : { projectExists }) });
+  return {
+    service: {
+      convention,
+      operations: [...servers.operations, ...admin],
+      rules: [...servers.rules, ...computeAdminRules],
+    },
+  };
+}
+
+async function findFlavor(query: Queryable, context: RequestContext, id: string): Promise<ServerFlavor | undefined> {
+  try {
+    const { name, vcpus, ram, disk, ephemeral, swap, extra_specs, ...flavor } = await visibleFlavor(query, context, id);
+    return { id: flavor.id, name, vcpus, ram, disk, ephemeral, swap, extra_specs };
+  } catch (error) {
+    if (error instanceof Fault && error.status === 404) return undefined;
+    throw error;
+  }
+}
