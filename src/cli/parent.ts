@@ -1,10 +1,12 @@
 /** The whole parent in one process: database, services, cascade and server, put together in the order of the house. */
+import { randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import { sql } from 'kysely';
 import type { Logger } from 'pino';
 import { createCascade, type RunningCascade } from '../cascade/cascade.ts';
+import { PROJECT } from '../cascade/project.ts';
 import { createCompute } from '../compute/index.ts';
 import { type Db, openDatabase } from '../db/database.ts';
 import { type Embedded, startEmbedded } from '../db/embedded.ts';
@@ -37,9 +39,13 @@ export interface ParentOptions {
   /** Clouds by name, instead of those of the clouds.yaml. */
   readonly clouds?: Readonly<Record<string, CloudEntry>>;
   readonly adminPassword?: string | undefined;
+  /** Told the administrator's password where none was given and one had to be made up. */
+  readonly generated?: (password: string) => void;
   /** False: serves the API alone, and leaves the children to other processes. */
   readonly proxies?: boolean;
 }
+
+const HEAL_EVERY_MS = 5 * 60_000;
 
 /** The services of a parent over a database and a cascade; nothing is read or written yet. */
 export function createServices(deps: {
@@ -50,7 +56,7 @@ export function createServices(deps: {
   publicUrl: string;
 }) {
   const { db, cascade, log, data_dir, publicUrl } = deps;
-  const identity = createIdentity({ db, publicUrl, conventions: Object.values(conventions), log });
+  const identity = createIdentity({ db, publicUrl, conventions, log });
   const image = createImage({ db, cascade, data_dir, log });
   const network = createNetwork({ db, cascade, log });
   const volume = createVolume({ db, cascade, images: image.serverImages, log });
@@ -95,7 +101,20 @@ export async function startParent(config: Config, options: ParentOptions): Promi
       observe: (child, state) => metrics.child(child, state),
     });
     const parts = createServices({ db, cascade, log, data_dir: config.data_dir, publicUrl: config.public_url });
-    await parts.identity.bootstrap({ adminPassword: options.adminPassword });
+    stops.push(() => parts.identity.close());
+    const adminPassword = options.adminPassword ?? randomBytes(15).toString('base64url');
+    const isNew = await parts.identity.bootstrap({ adminPassword });
+    if (isNew && options.adminPassword === undefined) options.generated?.(adminPassword);
+    await parts.image.heal();
+    const healing = setInterval(
+      () => void parts.image.heal().catch((err: unknown) => log.error({ err }, 'healing failed')),
+      HEAL_EVERY_MS,
+    );
+    stops.push(async () => clearInterval(healing));
+    parts.identity.onProjectDeleted(async (tx, projectId) => {
+      await sql`delete from quotas where project_id = ${projectId}`.execute(tx);
+      await cascade.retire(tx, PROJECT, projectId);
+    });
     const services = [parts.identity, parts.compute, parts.network, parts.volume, parts.image].map(
       (part) => part.service,
     );

@@ -15,6 +15,8 @@ export async function serve(options: { readonly config: string; readonly proxies
     log,
     proxies: options.proxies,
     adminPassword: adminPassword(config.admin_password_env),
+    generated: (password) =>
+      process.stderr.write(`headwater: the password of user admin, shown this once: ${password}\n`),
   });
   log.info({ url: parent.url, children: config.children.map((child) => child.name) }, 'headwater serves');
   await untilStopped(parent);

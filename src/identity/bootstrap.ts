@@ -29,14 +29,15 @@ export interface BootstrapOptions {
  * Makes the default domain, the admin project and user, the roles, the catalog and the token keys, as far as they are
  * not there. Twice, or by two processes at once, does no more than once; what was changed since is left as it is, the
  * administrator's password too. Only the parent's own URLs are corrected.
+ * @returns whether the administrator was made, with the password given
  */
-export async function bootstrap(options: BootstrapOptions): Promise<void> {
+export async function bootstrap(options: BootstrapOptions): Promise<boolean> {
   const { db, changes, passwords, adminPassword } = options;
   const { rows } = await sql`select 1 from identity_users where name = 'admin' and domain_id = ${DOMAIN}`.execute(
     db.query,
   );
   const password = rows.length === 0 ? await passwords.hash(adminPassword) : undefined;
-  await db.transaction(async (tx) => {
+  const made = await db.transaction(async (tx) => {
     await sql`select pg_advisory_xact_lock(hashtextextended('identity bootstrap', 0))`.execute(tx);
     await ensureTokenKeys(tx);
     if ((await domains.find(tx, DOMAIN)) === undefined) {
@@ -54,8 +55,10 @@ export async function bootstrap(options: BootstrapOptions): Promise<void> {
     }
     await ensureCatalog(tx, options.publicUrl, options.conventions);
     await changes.announce(tx, 'all');
+    return userId !== undefined;
   });
   changes.apply('all');
+  return made;
 }
 
 async function ensureRoles(tx: Tx): Promise<ReadonlyMap<string, string>> {

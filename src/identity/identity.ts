@@ -42,8 +42,8 @@ export interface IdentityOptions {
 export interface IdentityService {
   readonly service: Service;
   readonly authenticate: Authenticate;
-  /** Makes what must be there before anybody can log in; as often as one likes. */
-  bootstrap(options: { readonly adminPassword: string }): Promise<void>;
+  /** Makes what must be there before anybody can log in; true where that made the administrator, with this password. */
+  bootstrap(options: { readonly adminPassword: string }): Promise<boolean>;
   /**
    * A token for a user without their password, for the parent's own errands (writing a demo's `clouds.yaml`).
    * @throws Fault 401 where the user is not there, disabled, or has no role in the scope
