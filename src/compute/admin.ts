@@ -1,19 +1,45 @@
 /** Everything of compute beside servers: flavors, keypairs, quotas and the operator's lists. */
 import type { Cascade } from '../cascade/contract.ts';
-import type { Operation } from '../http/service.ts';
+import type { Operation, PolicyRule } from '../http/service.ts';
+import { aggregateOperations } from './aggregate/operations.ts';
+import { availabilityZoneOperations } from './availability-zone/operations.ts';
 import type { ComputeDependencies } from './dependencies.ts';
+import { extensionOperations } from './extensions.ts';
 import { flavorOperations } from './flavor/operations.ts';
 import { flavorKind } from './flavor/replica.ts';
+import { capacityFeed } from './hypervisor/capacity.ts';
+import { hypervisorOperations } from './hypervisor/operations.ts';
 import { keypairOperations } from './keypair/operations.ts';
 import { keypairKind } from './keypair/replica.ts';
+import { migrationOperations } from './migrations.ts';
+import { otherProjectLimits, quotaOperations } from './quota-set/operations.ts';
+import { tenantUsageOperations } from './quota-set/tenant-usage.ts';
+import { serverGroupOperations } from './server-group/operations.ts';
+import { serviceOperations } from './service/operations.ts';
 
 /** The operations of all that is not a server. */
 export function computeAdminOperations(deps: ComputeDependencies): Operation[] {
-  return [...flavorOperations(deps), ...keypairOperations(deps)];
+  return [
+    ...flavorOperations(deps),
+    ...keypairOperations(deps),
+    ...quotaOperations(deps),
+    ...tenantUsageOperations(deps),
+    ...serviceOperations(deps),
+    ...hypervisorOperations(deps),
+    ...aggregateOperations(deps),
+    ...availabilityZoneOperations(deps),
+    ...serverGroupOperations(deps),
+    ...migrationOperations(),
+    ...extensionOperations(),
+  ];
 }
 
-/** Tells cascading how children hold flavors and keypairs. */
+/** Rules that those operations ask beyond their own. */
+export const computeAdminRules: readonly PolicyRule[] = [otherProjectLimits];
+
+/** Tells cascading how children hold flavors and keypairs, and how their sizes are read. */
 export function registerComputeKinds(cascade: Cascade): void {
   cascade.register({ replica: flavorKind });
   cascade.register({ replica: keypairKind });
+  cascade.register({ feed: capacityFeed(cascade) });
 }

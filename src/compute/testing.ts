@@ -7,7 +7,7 @@ import { createCloudClient } from '../openstack/client.ts';
 import { createSimCloud, type SimCloud } from '../sim/cloud.ts';
 import { silent, type TestAnswer, testApi } from '../testing/api.ts';
 import { testDatabase } from '../testing/database.ts';
-import { computeAdminOperations, registerComputeKinds } from './admin.ts';
+import { computeAdminOperations, computeAdminRules, registerComputeKinds } from './admin.ts';
 import type { ComputeDependencies } from './dependencies.ts';
 
 export interface ComputeTest {
@@ -37,7 +37,9 @@ export async function computeTest(
   const cascade = await createCascade({ db, log: silent, children: configured });
   await sql`update children set up = true, seen_at = clock_timestamp()`.execute(db.query);
   registerComputeKinds(cascade);
-  const api = testApi([{ convention: compute, operations: computeAdminOperations({ db, cascade, ...more }) }]);
+  const api = testApi([
+    { convention: compute, operations: computeAdminOperations({ db, cascade, ...more }), rules: computeAdminRules },
+  ]);
   return {
     db,
     cascade,
