@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import type { Cascade } from '../cascade/contract.ts';
 import type { Db } from '../db/database.ts';
 import { image as convention } from '../http/conventions.ts';
-import type { PolicyRule, Service } from '../http/service.ts';
+import type { Service } from '../http/service.ts';
 import { createQuotas, type QuotaBook } from '../resource/quota.ts';
 import { extraOperations } from './extras.ts';
 import { fileOperations } from './file.ts';
@@ -33,8 +33,6 @@ export interface ImageOptions {
 export interface ImageService {
   readonly service: Service;
   readonly serverImages: ServerImages;
-  /** Rules that no operation is guarded by, but that are asked within some. */
-  readonly rules: readonly PolicyRule[];
   /**
    * Ends uploads that a killed process left and removes files that no image has. Call it at start and every few minutes;
    * harmless beside uploads under way.
@@ -58,6 +56,8 @@ export function createImage(options: ImageOptions): ImageService {
   return {
     service: {
       convention,
+      // Some are asked within operations that another one guards.
+      rules: Object.values(rules),
       operations: [
         ...schemaOperations(),
         ...extraOperations(core),
@@ -67,7 +67,6 @@ export function createImage(options: ImageOptions): ImageService {
       ],
     },
     serverImages: createServerImages(core),
-    rules: Object.values(rules),
     heal: () => healUploads(core),
   };
 }

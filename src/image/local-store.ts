@@ -63,7 +63,8 @@ export function createLocalStore(data_dir: string): LocalStore {
     let size = 0;
     const silence = setTimeout(() => data.destroy(new Error('no data came for too long')), SILENCE_MAX_MS);
     try {
-      for await (const piece of data) {
+      // Not destroyed where we stop reading: a request that is too large still gets its answer.
+      for await (const piece of data.iterator({ destroyOnReturn: false })) {
         const chunk = Buffer.isBuffer(piece) ? piece : Buffer.from(piece as Uint8Array | string);
         silence.refresh();
         if (size < HEAD_BYTES) chunk.copy(head, size);

@@ -73,7 +73,7 @@ export function changesOf(contentType: string | undefined, body: unknown): Chang
       throw badRequest(`Operation "${op}" requires a member named "value".`);
     }
     refuseReserved(name);
-    if (op !== 'remove') checkAttributes({ [name]: change.value });
+    if (op !== 'remove' && name !== 'locations') checkAttributes({ [name]: change.value });
     return { op, name, value: change.value, strict: dialect === 'old' };
   });
 }

@@ -6,7 +6,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { sql } from 'kysely';
-import { badRequest, conflict, Fault, unavailable } from '../http/fault.ts';
+import { badRequest, conflict, Fault } from '../http/fault.ts';
 import type { RequestContext } from '../http/service.ts';
 import { enforce, lockVisible } from './access.ts';
 import { TooLarge, type Written } from './local-store.ts';
@@ -40,14 +40,9 @@ export async function receive(
       .catch((error: unknown) => giveUp(core, id, name, error));
     if (lock?.lost.aborted === true) return await giveUp(core, id, name, new Error('the lock of the upload was lost'));
     const row = await finish(core, id, name, written, purpose);
-    if (row === undefined) {
-      await core.store.remove(name);
-      throw new Fault(
-        410,
-        `Image ${id} could not be found after upload. The image may have been deleted during the upload, cleaning up the chunks uploaded.`,
-      );
-    }
-    return row;
+    if (row !== undefined) return row;
+    await core.store.remove(name);
+    throw deletedMeanwhile(id);
   } finally {
     await lock?.release();
   }
@@ -104,23 +99,37 @@ async function finish(
 /** Back to `queued`, in words for the client of what went wrong. */
 async function giveUp(core: ImageCore, id: string, name: string, error: unknown): Promise<never> {
   await core.store.remove(name);
-  await requeue(core, id, name);
+  // A deletion takes the file away under the upload, which then fails in its own way.
+  if (!(await requeue(core, id, name))) throw deletedMeanwhile(id);
   const { code } = error as { code?: unknown };
   if (error instanceof TooLarge) {
-    throw new Fault(413, `The incoming image is too large: an image may have at most ${core.size_max} bytes.`);
+    throw unread(413, `The incoming image is too large: an image may have at most ${core.size_max} bytes.`);
   }
-  if (code === 'ENOSPC' || code === 'EDQUOT') throw new Fault(413, 'Image storage media is full.');
+  if (code === 'ENOSPC' || code === 'EDQUOT') throw unread(413, 'Image storage media is full.');
   if (code === 'EACCES' || code === 'EROFS' || code === 'EPERM') {
     core.log.error({ err: error }, 'the image store cannot be written');
-    throw unavailable('Insufficient permissions on image storage media.');
+    throw unread(503, 'Insufficient permissions on image storage media.');
   }
   core.log.info({ err: error, image_id: id }, 'an upload was broken off');
   throw badRequest('Client disconnected before sending all data to backend');
 }
 
-const requeue = (core: ImageCore, id: string, name: string): Promise<unknown> =>
-  sql`update images set status = 'queued', upload_claim = '', updated_at = clock_timestamp()
+const deletedMeanwhile = (id: string): Fault =>
+  new Fault(
+    410,
+    `Image ${id} could not be found after upload. The image may have been deleted during the upload, cleaning up the chunks uploaded.`,
+  );
+
+/** A fault while data is still coming: the connection ends with it, or the client would go on sending to nobody. */
+const unread = (status: number, message: string): Fault =>
+  new Fault(status, message, { headers: { connection: 'close' } });
+
+/** @returns whether the image was still this upload's */
+async function requeue(core: ImageCore, id: string, name: string): Promise<boolean> {
+  const result = await sql`update images set status = 'queued', upload_claim = '', updated_at = clock_timestamp()
     where id = ${id} and upload_claim = ${name}`.execute(core.db.query);
+  return (result.numAffectedRows ?? 0n) > 0n;
+}
 
 /**
  * Ends what killed processes left: uploads nobody is at any more go back to `queued`, files that no image has are
