@@ -64,8 +64,9 @@ export function createServices(deps: {
     db,
     cascade,
     network: network.serverNetworks,
-    volume: volume.serverVolumes,
-    image: image.serverImages,
+    volumes: volume.serverVolumes,
+    images: image.serverImages,
+    projectExists: identity.projects.exists,
     log,
   });
   return { identity, image, network, volume, compute };

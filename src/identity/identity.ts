@@ -97,8 +97,9 @@ export function createIdentity(options: IdentityOptions): IdentityService {
     service,
     authenticate: async (token) => (await tokens.find(token))?.identity,
     bootstrap: async ({ adminPassword }) => {
-      await bootstrap({ db, publicUrl, conventions, passwords, changes, adminPassword });
+      const made = await bootstrap({ db, publicUrl, conventions, passwords, changes, adminPassword });
       log.info('the identity service is ready');
+      return made;
     },
     async issueFor(userId, scope) {
       const { rows } = await sql<{ generation: number }>`
