@@ -23,7 +23,10 @@ interface Cursor {
 /**
  * @param busy a condition on the row beyond its statuses under way
  */
-export function hostedFeed<R extends HostedRow, C extends ChildRecord>(of: ProxyKind<R, C>, resting: readonly string[]): Feed {
+export function hostedFeed<R extends HostedRow, C extends ChildRecord>(
+  of: ProxyKind<R, C>,
+  resting: readonly string[],
+): Feed {
   const table = sql.table(of.store.resource.table);
   const underway = sql<boolean>`status not in (${sql.join(resting.map((status) => sql.lit(status)))})`;
 
@@ -32,7 +35,9 @@ export function hostedFeed<R extends HostedRow, C extends ChildRecord>(of: Proxy
     if (row.task !== '') return true;
     return context.db.transaction(async (tx) => {
       const fresh = await sql<{ fresh: boolean }>`
-        select acted_at < ${asked}::timestamptz as fresh from ${table} where id = ${row.id} and task = '' for update`.execute(tx);
+        select acted_at < ${asked}::timestamptz as fresh from ${table} where id = ${row.id} and task = '' for update`.execute(
+        tx,
+      );
       if (fresh.rows[0] === undefined) return true;
       if (!fresh.rows[0].fresh) return false;
       const now = await of.store.find(tx, row.id);
@@ -72,7 +77,8 @@ export function hostedFeed<R extends HostedRow, C extends ChildRecord>(of: Proxy
         const changed = record.updated_at ?? record.created_at;
         if (typeof changed === 'string' && (latest === undefined || changed > latest)) latest = changed;
       }
-      const isPast = since !== undefined && page.some(({ updated_at }) => typeof updated_at === 'string' && updated_at < since);
+      const isPast =
+        since !== undefined && page.some(({ updated_at }) => typeof updated_at === 'string' && updated_at < since);
       if (isPast) break;
     }
     // What was passed over is read again: the cursor waits for it.
@@ -87,7 +93,10 @@ export function hostedFeed<R extends HostedRow, C extends ChildRecord>(of: Proxy
           and checked_at < clock_timestamp() - ${STALE_AFTER_MS} * interval '1 millisecond'
         order by checked_at limit ${STALE_AT_ONCE})
       returning id`.execute(context.db.query);
-    await again(context, due.rows.map(({ id }) => id));
+    await again(
+      context,
+      due.rows.map(({ id }) => id),
+    );
   }
 
   /** Asks for each by its id; one that is gone ends here too. */
@@ -105,7 +114,10 @@ export function hostedFeed<R extends HostedRow, C extends ChildRecord>(of: Proxy
           return;
         }
         if (row.task !== '') return;
-        context.log.warn({ drift: 'vanished', kind: of.kind, id: row.id }, 'it was deleted in the child behind our back');
+        context.log.warn(
+          { drift: 'vanished', kind: of.kind, id: row.id },
+          'it was deleted in the child behind our back',
+        );
         await context.db.transaction((tx) => of.finish(tx, row.id));
       },
     );
@@ -122,7 +134,10 @@ export function hostedFeed<R extends HostedRow, C extends ChildRecord>(of: Proxy
     const missing = await sql<{ id: string }>`select id from ${table}
       where child = ${context.child} and child_id is not null and task = '' and acted_at < ${asked}::timestamptz
         and not child_id = any(${seen})`.execute(context.db.query);
-    await again(context, missing.rows.map(({ id }) => id));
+    await again(
+      context,
+      missing.rows.map(({ id }) => id),
+    );
   }
 
   return {

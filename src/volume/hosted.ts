@@ -41,7 +41,8 @@ export const hiddenFields = {
 
 /** Null until it changed for the first time, as Cinder has it. */
 export const updatedAt = computed<HostedRow>(
-  (row) => (row.revision === 1 && row.child_status === '' && row.task === 'create' ? null : row.updated_at.slice(0, 26)),
+  (row) =>
+    row.revision === 1 && row.child_status === '' && row.task === 'create' ? null : row.updated_at.slice(0, 26),
   { name: 'updated_at', show: 'detail' },
 );
 

@@ -28,7 +28,10 @@ export async function list<R extends BaseRow>(of: List<R>, call: Call): Promise<
   const { context } = call;
   const query = sortable(call.query);
   const { resource } = of.store;
-  const listing = parseListing(resource, convention, context, query, { conditions: of.conditions, ignore: READ_ELSEWHERE });
+  const listing = parseListing(resource, convention, context, query, {
+    conditions: of.conditions,
+    ignore: READ_ELSEWHERE,
+  });
   refuseOffset(query);
   const rows = await of.store.page(of.db.query, listing);
   if (rows === undefined) throw of.missing(listing.marker ?? '');
@@ -38,7 +41,9 @@ export async function list<R extends BaseRow>(of: List<R>, call: Call): Promise<
   const body = listBody(resource, convention, context, listing, query, path, items, ids);
   if (context.version >= 45 && isTrue([query.with_count ?? ''].flat()[0])) {
     const total = await sql<{ count: number }>`
-      select count(*)::int as count from ${sql.table(resource.table)} where ${all(listing.conditions)}`.execute(of.db.query);
+      select count(*)::int as count from ${sql.table(resource.table)} where ${all(listing.conditions)}`.execute(
+      of.db.query,
+    );
     body.count = total.rows[0]?.count ?? 0;
   }
   return body;

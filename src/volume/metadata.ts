@@ -39,7 +39,8 @@ export function metadataOperations<R extends HostedRow>(of: MetadataOf<R>): Oper
     return metadata;
   };
   const refuseMaintenance = (row: R): void => {
-    if (row.status === 'maintenance') throw invalidVolume('Updating volume metadata is not allowed for volumes in maintenance status.');
+    if (row.status === 'maintenance')
+      throw invalidVolume('Updating volume metadata is not allowed for volumes in maintenance status.');
   };
 
   return [

@@ -135,7 +135,11 @@ async function create<R extends HostedRow, C extends ChildRecord>(
 }
 
 /** Stores that a create goes out now, unless the row wants something else by now or an earlier one may take effect. */
-async function claimCreate<R extends HostedRow, C extends ChildRecord>(of: ProxyKind<R, C>, context: ChildContext, row: R) {
+async function claimCreate<R extends HostedRow, C extends ChildRecord>(
+  of: ProxyKind<R, C>,
+  context: ChildContext,
+  row: R,
+) {
   const table = sql.table(of.store.resource.table);
   const sent = await sql`update ${table} set create_sent_at = clock_timestamp()
     where id = ${row.id} and task = 'create' and child_id is null
@@ -306,7 +310,11 @@ async function endTask<R extends HostedRow, C extends ChildRecord>(
   await context.db.transaction(async (tx) => {
     const now = await of.store.lock(tx, row.id);
     if (now?.task !== row.task) return;
-    const ended = { task: '', acted_at: sql`clock_timestamp()` as unknown as string, ...(fault === undefined ? {} : { fault }) };
+    const ended = {
+      task: '',
+      acted_at: sql`clock_timestamp()` as unknown as string,
+      ...(fault === undefined ? {} : { fault }),
+    };
     const after = await of.store.update(tx, row.id, ended as Partial<R>, { revise: false });
     if (after !== undefined) await of.apply(tx, after, record);
   });
@@ -347,14 +355,22 @@ export async function look<R extends HostedRow, C extends ChildRecord>(
   return answer.status === 404 ? undefined : answer.body[of.kind];
 }
 
-async function isSettled<R extends HostedRow, C extends ChildRecord>(of: ProxyKind<R, C>, context: ChildContext, id: string) {
+async function isSettled<R extends HostedRow, C extends ChildRecord>(
+  of: ProxyKind<R, C>,
+  context: ChildContext,
+  id: string,
+) {
   const result = await sql<{ settled: boolean }>`
     select create_sent_at is null or create_sent_at < clock_timestamp() - ${SETTLE_MS} * interval '1 millisecond' as settled
     from ${sql.table(of.store.resource.table)} where id = ${id}`.execute(context.db.query);
   return result.rows[0]?.settled ?? true;
 }
 
-async function more<R extends HostedRow, C extends ChildRecord>(of: ProxyKind<R, C>, context: ChildContext, id: string): Promise<Progress> {
+async function more<R extends HostedRow, C extends ChildRecord>(
+  of: ProxyKind<R, C>,
+  context: ChildContext,
+  id: string,
+): Promise<Progress> {
   const row = await of.store.find(context.db.query, id);
   return row !== undefined && (row.task !== '' || row.brought < row.revision) ? { again_ms: 0 } : 'done';
 }

@@ -14,7 +14,9 @@ export const StoredMetadata = Type.Record(Type.String(), Type.String());
 /** What Python takes for a boolean. */
 export const Boolish = Type.Union([
   Type.Boolean(),
-  Type.String({ pattern: '^(?:[Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|1|0|[Oo][Nn]|[Oo][Ff][Ff]|[Yy][Ee][Ss]|[Nn][Oo]|[TtFfYyNn])$' }),
+  Type.String({
+    pattern: '^(?:[Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|1|0|[Oo][Nn]|[Oo][Ff][Ff]|[Yy][Ee][Ss]|[Nn][Oo]|[TtFfYyNn])$',
+  }),
   Type.Integer({ minimum: 0, maximum: 1 }),
 ]);
 /** GiB, as a number or in digits. */
@@ -24,7 +26,8 @@ export const Size = Type.Union([
 ]);
 
 /** The truth of what `Boolish` let through. */
-export const isTrue = (value: unknown): boolean => value === true || value === 1 || /^(true|1|on|yes|t|y)$/i.test(String(value));
+export const isTrue = (value: unknown): boolean =>
+  value === true || value === 1 || /^(true|1|on|yes|t|y)$/i.test(String(value));
 
 /** Metadata as it is stored: what was null is empty. */
 export function metadataOf(given: Readonly<Record<string, string | null>> | null | undefined): Record<string, string> {

@@ -22,7 +22,12 @@ export interface NewSnapshot {
  * Makes a snapshot row where its volume is.
  * @throws Fault 404 for an unknown volume, 400 for one whose status does not allow it, 413 over the quota
  */
-export async function createSnapshotRow(core: VolumeCore, tx: Tx, context: RequestContext, wanted: NewSnapshot): Promise<Snapshot> {
+export async function createSnapshotRow(
+  core: VolumeCore,
+  tx: Tx,
+  context: RequestContext,
+  wanted: NewSnapshot,
+): Promise<Snapshot> {
   const volume = await lockVolume(tx, context, wanted.volume_id);
   const statuses = wanted.force ? ['available', 'in-use'] : ['available'];
   if (!statuses.includes(volume.status)) {

@@ -11,10 +11,14 @@ import { isTrue, Boolish, Description } from '../shapes.ts';
 /** The type of who asks for none. */
 export const DEFAULT_TYPE = '__DEFAULT__';
 
-export const SPECS = Type.Record(Type.String({ pattern: '^[a-zA-Z0-9-_:. ]{1,255}$' }), Type.String({ maxLength: 255 }), {
-  additionalProperties: false,
-  maxProperties: 128,
-});
+export const SPECS = Type.Record(
+  Type.String({ pattern: '^[a-zA-Z0-9-_:. ]{1,255}$' }),
+  Type.String({ maxLength: 255 }),
+  {
+    additionalProperties: false,
+    maxProperties: 128,
+  },
+);
 
 /** Of the extra specs, those that a tenant sees: what may be done with a volume, not how it is stored. */
 const TENANTS_SEE = new Set(['RESKEY:availability_zones', 'multiattach', 'replication_enabled']);
@@ -24,7 +28,12 @@ export const volumeType = resource({
   table: 'volume_types',
   fields: {
     id: field(Type.String(), { show: 'always' }),
-    name: field(Type.String({ minLength: 1, maxLength: 255 }), { create: 'required', update: true, sort: true, show: 'always' }),
+    name: field(Type.String({ minLength: 1, maxLength: 255 }), {
+      create: 'required',
+      update: true,
+      sort: true,
+      show: 'always',
+    }),
     is_public: field(Type.Boolean(), {
       input: Boolish,
       update: true,

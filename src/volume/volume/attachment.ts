@@ -39,7 +39,17 @@ export function attachmentsOfVolumes(query: Queryable, volumeIds: readonly strin
   if (volumeIds.length === 0) return Promise.resolve([]);
   return query
     .selectFrom('volume_attachments')
-    .select(['id', 'volume_id', 'server_id', 'project_id', 'device', 'delete_on_termination', 'tag', 'status', 'attached_at'])
+    .select([
+      'id',
+      'volume_id',
+      'server_id',
+      'project_id',
+      'device',
+      'delete_on_termination',
+      'tag',
+      'status',
+      'attached_at',
+    ])
     .where('volume_id', 'in', [...volumeIds])
     .orderBy('created_at')
     .execute();
@@ -60,5 +70,10 @@ export async function refreshAttached(tx: Tx, row: Volume, status?: string): Pro
     .filter((one) => one.status !== 'attaching')
     .map(({ id, server_id, device, attached_at }) => ({ attachment_id: id, server_id, device, attached_at }));
   const acted_at = sql`clock_timestamp()` as unknown as string;
-  await volumes.update(tx, row.id, { attached, acted_at, ...(status === undefined ? {} : { status }) }, { revise: false });
+  await volumes.update(
+    tx,
+    row.id,
+    { attached, acted_at, ...(status === undefined ? {} : { status }) },
+    { revise: false },
+  );
 }

@@ -11,7 +11,7 @@ import { typeName } from '../type/type.ts';
 import { attachmentsOfVolumes } from './attachment.ts';
 import { assign, finishVolume, type Volume, type VolumeCore, volumes } from './volume.ts';
 
-const DELETABLE = ['available', 'error', 'error_restoring', 'error_extending', 'error_managing'];
+const DELETABLE = new Set(['available', 'error', 'error_restoring', 'error_extending', 'error_managing']);
 
 export interface DeleteOptions {
   /** Its snapshots go as well. */
@@ -54,7 +54,7 @@ async function refuseDelete(tx: Tx, row: Volume, own: readonly Snapshot[], optio
   const withSnapshots = options.cascade === true ? busy.length > 0 : own.length > 0;
   // One that is being made for nobody may be given up: its child may be down for long.
   const isWaiting = row.status === 'creating' && row.child_id === null;
-  if ((DELETABLE.includes(row.status) || isWaiting) && attached.length === 0 && !withSnapshots) return;
+  if ((DELETABLE.has(row.status) || isWaiting) && attached.length === 0 && !withSnapshots) return;
   throw invalidVolume(
     'Volume status must be available or error or error_restoring or error_extending or error_managing and must not be migrating, attached, belong to a group, have snapshots, awaiting a transfer, or be disassociated from snapshots after volume transfer.',
   );
@@ -97,7 +97,11 @@ export async function resetVolume(
       .where('volume_id', '=', row.id)
       .returning('server_id')
       .execute();
-    if (ended.length > 0) await core.attachmentsChanged(tx, ended.map(({ server_id }) => server_id));
+    if (ended.length > 0)
+      await core.attachmentsChanged(
+        tx,
+        ended.map(({ server_id }) => server_id),
+      );
     await volumes.update(tx, row.id, { attached: [] }, { revise: false });
   }
   if (row.child_id === null) {

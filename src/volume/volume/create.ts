@@ -121,7 +121,8 @@ function sizeOf(wanted: NewVolume, { snapshot, volume, image }: Sources): number
       'The server could not comply with the request since it is either malformed or otherwise incorrect.',
     );
   }
-  if (size > 2_147_483_647 || size < 1) throw invalidInput(`Volume size '${size}' must be an integer and greater than 0`);
+  if (size > 2_147_483_647 || size < 1)
+    throw invalidInput(`Volume size '${size}' must be an integer and greater than 0`);
   if (snapshot !== undefined && size < snapshot.size) {
     throw invalidInput(
       `Volume size '${size}'GB cannot be smaller than the snapshot size ${snapshot.size}GB. They must be >= original snapshot size.`,
@@ -138,9 +139,7 @@ function sizeOf(wanted: NewVolume, { snapshot, volume, image }: Sources): number
       throw invalidInput(`Size of specified image ${imageSize}GB is larger than volume size ${size}GB.`);
     }
     if (image.min_disk > size) {
-      throw invalidInput(
-        `Volume size ${size}GB cannot be smaller than the image minDisk size ${image.min_disk}GB.`,
-      );
+      throw invalidInput(`Volume size ${size}GB cannot be smaller than the image minDisk size ${image.min_disk}GB.`);
     }
   }
   return size;
@@ -165,7 +164,10 @@ async function place(core: VolumeCore, tx: Tx, wanted: NewVolume, { snapshot, vo
   if (source !== undefined) {
     const served = (await core.cascade.zones(tx)).find(({ name }) => name === asked)?.children ?? [];
     if (asked !== undefined && asked !== source.availability_zone && served.length === 0) throw invalidZone();
-    const contradicted = wanted.place === undefined ? asked !== undefined && asked !== source.availability_zone && !served.includes(source.child) : wanted.place.child !== source.child;
+    const contradicted =
+      wanted.place === undefined
+        ? asked !== undefined && asked !== source.availability_zone && !served.includes(source.child)
+        : wanted.place.child !== source.child;
     if (contradicted) {
       const what = snapshot === undefined ? 'volume' : 'snapshot';
       throw invalidInput(

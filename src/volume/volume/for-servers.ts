@@ -123,7 +123,11 @@ export function forServers(core: VolumeCore): Omit<ServerVolumes, 'onChange'> {
         .returning('id')
         .execute();
       if (given.length === 0 && kept.length === 0) return;
-      await refreshAttached(tx, row, row.task === '' && row.child_status !== '' ? shownStatus(row.child_status, []) : undefined);
+      await refreshAttached(
+        tx,
+        row,
+        row.task === '' && row.child_status !== '' ? shownStatus(row.child_status, []) : undefined,
+      );
     },
     async setDeleteOnTermination(tx, volumeId, serverId, value) {
       await tx
@@ -151,7 +155,12 @@ export function forServers(core: VolumeCore): Omit<ServerVolumes, 'onChange'> {
     async childVolume(context, volumeId) {
       const row = await volumes.find(context.db.query, volumeId);
       const unusable = (tenantMessage: string) =>
-        new CloudError(`volume ${volumeId}: ${tenantMessage}`, { failure: 'refused', stage: 'not-tried', status: 404, tenantMessage });
+        new CloudError(`volume ${volumeId}: ${tenantMessage}`, {
+          failure: 'refused',
+          stage: 'not-tried',
+          status: 404,
+          tenantMessage,
+        });
       if (row === undefined || row.task === 'delete') throw unusable(`Volume ${volumeId} could not be found.`);
       if (row.child !== context.child) throw unusable(`Volume ${volumeId} is in another availability zone.`);
       if (row.status === 'error') throw unusable(`Volume ${volumeId} could not be made.`);
@@ -164,7 +173,9 @@ export function forServers(core: VolumeCore): Omit<ServerVolumes, 'onChange'> {
         .where('server_id', '=', serverId)
         .returning(['volume_id', 'delete_on_termination'])
         .execute();
-      for (const { volume_id, delete_on_termination } of ended.toSorted((one, other) => (one.volume_id < other.volume_id ? -1 : 1))) {
+      for (const { volume_id, delete_on_termination } of ended.toSorted((one, other) =>
+        one.volume_id < other.volume_id ? -1 : 1,
+      )) {
         const row = await volumes.lock(tx, volume_id);
         if (row === undefined) continue;
         const isOver = ['attaching', 'in-use', 'detaching', 'reserved'].includes(row.status);

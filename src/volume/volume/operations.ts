@@ -50,7 +50,8 @@ function createSchema(version: number): TSchema {
   return schema;
 }
 
-const given = (text: string | null | undefined): string | undefined => (text === null || text === '' ? undefined : text);
+const given = (text: string | null | undefined): string | undefined =>
+  text === null || text === '' ? undefined : text;
 
 function wantedOf(body: CreateBody): NewVolume {
   if (isTrue(body.multiattach ?? false)) {
@@ -110,7 +111,9 @@ export function volumeOperations(core: VolumeCore): Operation[] {
       handle: async ({ context, query }) => {
         const where = all(listed(context, query));
         const total = await sql<{ count: number; size: number }>`
-          select count(*)::int as count, coalesce(sum(size), 0)::float8 as size from volumes where ${where}`.execute(db.query);
+          select count(*)::int as count, coalesce(sum(size), 0)::float8 as size from volumes where ${where}`.execute(
+          db.query,
+        );
         const { count = 0, size = 0 } = total.rows[0] ?? {};
         const summary: Record<string, unknown> = { total_count: count, total_size: size };
         if (context.version >= 36) {
@@ -161,7 +164,8 @@ export function volumeOperations(core: VolumeCore): Operation[] {
         if (name !== undefined) patch.name = trimmed(name) ?? '';
         if (description !== undefined) patch.description = trimmed(description);
         if (asked.metadata !== undefined) patch.metadata = metadataOf(asked.metadata);
-        if (Object.keys(patch).length === 0) throw badRequest('Must specify at least one of name, description or metadata.');
+        if (Object.keys(patch).length === 0)
+          throw badRequest('Must specify at least one of name, description or metadata.');
         const row = await db.transaction(async (tx) => {
           const before = await lockVolume(tx, context, params.volume_id as string);
           return reviseVolume(core, tx, context, before, patch);

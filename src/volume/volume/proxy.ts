@@ -21,7 +21,8 @@ export interface ChildVolume extends ChildRecord {
 
 const TYPES_KEPT_MS = 60_000;
 /** In these the child is at something with the volume: a delete refused then is only early. */
-const PASSING = /^(attaching|detaching|reserved|creating|downloading|extending|uploading|maintenance|retyping|backing-up)$/;
+const PASSING =
+  /^(attaching|detaching|reserved|creating|downloading|extending|uploading|maintenance|retyping|backing-up)$/;
 
 /** What a hosted kind and a feed are made from. */
 export function volumeProxy(core: VolumeCore): ProxyKind<Volume, ChildVolume> {
@@ -71,7 +72,11 @@ export function volumeProxy(core: VolumeCore): ProxyKind<Volume, ChildVolume> {
       const flags = { wanted_bootable: row.wanted_bootable, wanted_readonly: row.wanted_readonly };
       const path = `/volumes/${row.child_id}/action`;
       if (typeof row.wanted_bootable === 'boolean') {
-        await call(context, row, { method: 'POST', path, body: { 'os-set_bootable': { bootable: row.wanted_bootable } } });
+        await call(context, row, {
+          method: 'POST',
+          path,
+          body: { 'os-set_bootable': { bootable: row.wanted_bootable } },
+        });
       }
       if (typeof row.wanted_readonly === 'boolean') {
         const body = { 'os-update_readonly_flag': { readonly: row.wanted_readonly } };

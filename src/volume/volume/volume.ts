@@ -8,7 +8,16 @@ import type { ServerImages } from '../../image/server-images.ts';
 import { computed, field, nullable, resource, type Row, type TableOf, Timestamp } from '../../resource/resource.ts';
 import { createStore } from '../../resource/store.ts';
 import { volumeMissing } from '../faults.ts';
-import { hiddenFields, type HostedRow, metadataFilter, nameLike, projectIn, timeFilter, updatedAt, visible } from '../hosted.ts';
+import {
+  hiddenFields,
+  type HostedRow,
+  metadataFilter,
+  nameLike,
+  projectIn,
+  timeFilter,
+  updatedAt,
+  visible,
+} from '../hosted.ts';
 import { count } from '../quota.ts';
 import { Description, isTrue, Metadata, Name, Size, StoredMetadata } from '../shapes.ts';
 import { typeName } from '../type/type.ts';
@@ -43,8 +52,18 @@ export const volume = resource({
     availability_zone: field(Type.String(), { create: 'optional', input: OptionalId, filter: true, sort: true }),
     created_at: field(Timestamp, { sort: true }),
     updated: updatedAt,
-    name: field(Type.String(), { create: 'optional', update: true, input: Name, filter: true, sort: true, show: 'never' }),
-    shown_name: computed<{ name: string }>((row) => (row.name === '' ? null : row.name), { name: 'name', show: 'always' }),
+    name: field(Type.String(), {
+      create: 'optional',
+      update: true,
+      input: Name,
+      filter: true,
+      sort: true,
+      show: 'never',
+    }),
+    shown_name: computed<{ name: string }>((row) => (row.name === '' ? null : row.name), {
+      name: 'name',
+      show: 'always',
+    }),
     description: field(Description, { create: 'optional', update: true }),
     display_name: field(Name, { create: 'optional', update: true, show: 'never' }),
     display_description: field(Description, { create: 'optional', update: true, show: 'never' }),
@@ -54,7 +73,13 @@ export const volume = resource({
     source_volid: field(OptionalId, { create: 'optional', column: true }),
     imageRef: field(OptionalId, { create: 'optional', show: 'never' }),
     image_id: field(OptionalId, { create: 'optional', show: 'never' }),
-    metadata: field(StoredMetadata, { create: 'optional', update: true, input: nullable(Metadata), column: true, filter: metadataFilter }),
+    metadata: field(StoredMetadata, {
+      create: 'optional',
+      update: true,
+      input: nullable(Metadata),
+      column: true,
+      filter: metadataFilter,
+    }),
     links: computed<{ id: string }>(
       ({ id }, context) => {
         const bookmark = context.baseUrl.replace(/\/v3$/, '');
@@ -180,7 +205,11 @@ export async function finishVolume(core: VolumeCore, tx: Tx, id: string): Promis
   if (row === undefined) return;
   const ended = await tx.deleteFrom('volume_attachments').where('volume_id', '=', id).returning('server_id').execute();
   await volumes.remove(tx, id);
-  if (ended.length > 0) await core.attachmentsChanged(tx, ended.map(({ server_id }) => server_id));
+  if (ended.length > 0)
+    await core.attachmentsChanged(
+      tx,
+      ended.map(({ server_id }) => server_id),
+    );
   const type = await typeName(tx, row.volume_type_id);
   await count(tx, row.project_id, type, { volumes: -1, gigabytes: -row.counted_gb });
 }
