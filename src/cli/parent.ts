@@ -6,6 +6,7 @@ import type { FastifyInstance } from 'fastify';
 import { sql } from 'kysely';
 import type { Logger } from 'pino';
 import { createCascade, type RunningCascade } from '../cascade/cascade.ts';
+import type { ChildConfig } from '../cascade/contract.ts';
 import { PROJECT } from '../cascade/project.ts';
 import { createCompute } from '../compute/index.ts';
 import { type Db, openDatabase } from '../db/database.ts';
@@ -21,6 +22,7 @@ import { createImage } from '../image/image.ts';
 import { createNetwork } from '../network/index.ts';
 import { createCloudClient } from '../openstack/client.ts';
 import { type CloudEntry, loadCloud } from '../openstack/clouds-yaml.ts';
+import type { CloudApi } from '../openstack/contract.ts';
 import { createVolume } from '../volume/index.ts';
 import { type Config, ConfigError } from './config.ts';
 
@@ -72,6 +74,75 @@ export function createServices(deps: {
   return { identity, image, network, volume, compute };
 }
 
+export interface Assembly {
+  readonly cascade: RunningCascade;
+  readonly services: readonly Service[];
+  readonly identity: ReturnType<typeof createIdentity>;
+  /** Answers at once by `inject`; listens where the caller says so. */
+  readonly server: FastifyInstance;
+  /** Takes no new requests and ends what is under way; the database stays open. */
+  stop(): Promise<void>;
+}
+
+export interface AssemblyOptions {
+  readonly db: Db;
+  readonly children: readonly { readonly config: ChildConfig; readonly api: CloudApi }[];
+  readonly publicUrl: string;
+  readonly data_dir: string;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly adminPassword?: string | undefined;
+  /** Told the administrator's password where none was given and one had to be made up. */
+  readonly generated?: ((password: string) => void) | undefined;
+}
+
+/** Puts a parent together over a migrated database: all of it but the port, and the work in children (`cascade.start`). */
+export async function assemble(options: AssemblyOptions): Promise<Assembly> {
+  const { db, children, publicUrl, data_dir, log, metrics } = options;
+  const ends = atTheEnd(log);
+  try {
+    const cascade = await createCascade({
+      db,
+      log,
+      children,
+      observe: (child, state) => metrics.child(child, state),
+    });
+    const parts = createServices({ db, cascade, log, data_dir, publicUrl });
+    ends.add(() => parts.identity.close());
+    const adminPassword = options.adminPassword ?? randomBytes(15).toString('base64url');
+    const isNew = await parts.identity.bootstrap({ adminPassword });
+    if (isNew && options.adminPassword === undefined) options.generated?.(adminPassword);
+    await parts.image.heal();
+    const healing = setInterval(
+      () => void parts.image.heal().catch((err: unknown) => log.error({ err }, 'healing failed')),
+      HEAL_EVERY_MS,
+    );
+    ends.add(async () => clearInterval(healing));
+    parts.identity.onProjectDeleted(async (tx, projectId) => {
+      await sql`delete from quotas where project_id = ${projectId}`.execute(tx);
+      await cascade.retire(tx, PROJECT, projectId);
+    });
+    const services = [parts.identity, parts.compute, parts.network, parts.volume, parts.image].map(
+      (part) => part.service,
+    );
+    const server = createServer({
+      services,
+      authenticate: parts.identity.authenticate,
+      policy: createPolicy({ defaults: rulesOf(services) }),
+      publicUrl,
+      log,
+      metrics,
+      healthy: async () => void (await sql`select 1`.execute(db.query)),
+    });
+    ends.add(() => server.close());
+    ends.add(() => cascade.stop());
+    return { cascade, services, identity: parts.identity, server, stop: ends.run };
+  } catch (error) {
+    await ends.run();
+    throw error;
+  }
+}
+
 /**
  * Starts a parent.
  * @throws ConfigError for what the operator can mend (a cloud that is not in the clouds.yaml, a taken port)
@@ -85,58 +156,41 @@ export async function startParent(config: Config, options: ParentOptions): Promi
     config.database.url === undefined
       ? await startEmbedded({ data_dir: join(config.data_dir, 'postgres'), log })
       : undefined;
-  const stops: (() => Promise<unknown>)[] = [];
-  const stop = async (): Promise<void> => {
-    for (const step of stops.splice(0).toReversed())
-      await step().catch((err: unknown) => log.error({ err }, 'not ended cleanly'));
-  };
-  if (embedded !== undefined) stops.push(() => embedded.stop());
+  const ends = atTheEnd(log);
+  if (embedded !== undefined) ends.add(() => embedded.stop());
   try {
     const db = await openMigrated(config, embedded, log);
-    stops.push(() => db.close());
-    const children = entries.map(({ child, entry }) => ({ config: child, api: client(child, entry, metrics, log) }));
-    const cascade = await createCascade({
+    ends.add(() => db.close());
+    const { server, cascade, services, identity, stop } = await assemble({
       db,
-      log,
-      children,
-      observe: (child, state) => metrics.child(child, state),
-    });
-    const parts = createServices({ db, cascade, log, data_dir: config.data_dir, publicUrl: config.public_url });
-    stops.push(() => parts.identity.close());
-    const adminPassword = options.adminPassword ?? randomBytes(15).toString('base64url');
-    const isNew = await parts.identity.bootstrap({ adminPassword });
-    if (isNew && options.adminPassword === undefined) options.generated?.(adminPassword);
-    await parts.image.heal();
-    const healing = setInterval(
-      () => void parts.image.heal().catch((err: unknown) => log.error({ err }, 'healing failed')),
-      HEAL_EVERY_MS,
-    );
-    stops.push(async () => clearInterval(healing));
-    parts.identity.onProjectDeleted(async (tx, projectId) => {
-      await sql`delete from quotas where project_id = ${projectId}`.execute(tx);
-      await cascade.retire(tx, PROJECT, projectId);
-    });
-    const services = [parts.identity, parts.compute, parts.network, parts.volume, parts.image].map(
-      (part) => part.service,
-    );
-    const server = createServer({
-      services,
-      authenticate: parts.identity.authenticate,
-      policy: createPolicy({ defaults: rulesOf(services) }),
+      children: entries.map(({ child, entry }) => ({ config: child, api: client(child, entry, metrics, log) })),
       publicUrl: config.public_url,
+      data_dir: config.data_dir,
       log,
       metrics,
-      healthy: async () => void (await sql`select 1`.execute(db.query)),
+      adminPassword: options.adminPassword,
+      generated: options.generated,
     });
+    ends.add(stop);
     await listen(server, config);
-    stops.push(() => server.close());
     if (options.proxies !== false) await cascade.start();
-    stops.push(() => cascade.stop());
-    return { url: config.public_url, db, cascade, services, identity: parts.identity, stop };
+    return { url: config.public_url, db, cascade, services, identity, stop: ends.run };
   } catch (error) {
-    await stop();
+    await ends.run();
     throw error;
   }
+}
+
+/** What has to be ended, last begun first; one that fails does not keep the others from it. */
+function atTheEnd(log: Logger) {
+  const steps: (() => Promise<unknown>)[] = [];
+  return {
+    add: (step: () => Promise<unknown>): void => void steps.push(step),
+    async run(): Promise<void> {
+      for (const step of steps.splice(0).toReversed())
+        await step().catch((err: unknown) => log.error({ err }, 'not ended cleanly'));
+    },
+  };
 }
 
 function entryOf(cloud: string, options: ParentOptions): CloudEntry {
