@@ -6,7 +6,7 @@ import { sql } from 'kysely';
 import { applyEach } from '../cascade/apply-each.ts';
 import type { ChildContext, Feed, Found, ReplicaKind } from '../cascade/contract.ts';
 import { Later } from '../cascade/later.ts';
-import type { Db } from '../db/database.ts';
+import type { Db, Queryable } from '../db/database.ts';
 import { CloudError } from '../openstack/error.ts';
 import { paced } from './edge-pace.ts';
 import { childExternalNetwork } from './external-network.ts';
@@ -23,6 +23,8 @@ interface ChildFloatingIp {
 
 const MARK = 'headwater:';
 const HELD_AGAIN_MS = 1000;
+const IDLE_MS = 30_000;
+const BUSY_MS = 1000;
 const STATUSES = new Set(['ACTIVE', 'DOWN', 'ERROR']);
 
 /** The kind `floating_ip`. */
@@ -138,46 +140,60 @@ async function isOurs(context: ChildContext, row: FloatingIp): Promise<boolean> 
   return ids.length > 0 && (await floatingIps.findMany(context.db.query, ids)).length === 0;
 }
 
-/** The feed by which the child tells which floating IPs are up. */
+/** The feed by which the child tells which floating IPs are up, and which it has no more. */
 export function floatingIpFeed(db: Db): Feed {
+  const missing = new Map<string, ReadonlySet<string>>();
+  const busy = (child: string) => isAwaited(db.query, child);
   return {
     name: 'floating-ips',
-    idle_ms: 30_000,
-    busy_ms: 1000,
-    async busy(query, child) {
-      const found = await sql`select 1 from floating_ips where child = ${child} and status = 'DOWN'
-        and port_id is not null limit 1`.execute(query);
-      return found.rows.length > 0;
-    },
-    round: paced({ idle_ms: 30_000, busy_ms: 800, busy: (child) => isAwaited(db, child) }, async (context) => {
+    idle_ms: IDLE_MS,
+    busy_ms: BUSY_MS,
+    busy: isAwaited,
+    round: paced({ idle_ms: IDLE_MS, busy_ms: BUSY_MS * 0.8, busy }, async (context) => {
       const any = await sql`select 1 from floating_ips where child = ${context.child} limit 1`.execute(db.query);
       if (any.rows.length === 0) return;
+      const shown = new Set<string>();
+      const query = { fields: ['id', 'description', 'status'] };
+      const path = '/floatingips';
       const pages = context.api.pages<ChildFloatingIp>(
-        {
-          service: 'network',
-          method: 'GET',
-          path: '/floatingips',
-          query: { fields: ['id', 'description', 'status'] },
-        },
+        { service: 'network', method: 'GET', path, query },
         'floatingips',
       );
       for await (const page of pages) {
-        const marked = page.filter((one) => typeof one.description === 'string' && one.description.startsWith(MARK));
-        await applyEach(
-          marked,
-          context.log,
-          ({ id }) => id,
-          (one) => applyStatus(context, one),
-        );
+        const marked = page.filter((one) => typeof one?.description === 'string' && one.description.startsWith(MARK));
+        const apply = (one: ChildFloatingIp) => applyStatus(context, one);
+        await applyEach(marked, context.log, ({ id }) => id, apply);
+        for (const { id } of marked) shown.add(id);
       }
+      missing.set(context.child, await markGone(context, shown, missing.get(context.child) ?? new Set()));
     }),
   };
 }
 
-async function isAwaited(db: Db, child: string): Promise<boolean> {
+async function isAwaited(query: Queryable, child: string): Promise<boolean> {
   const found = await sql`select 1 from floating_ips where child = ${child} and status = 'DOWN'
-    and port_id is not null limit 1`.execute(db.query);
+    and port_id is not null limit 1`.execute(query);
   return found.rows.length > 0;
+}
+
+/**
+ * Shows ERROR for those that the child has no more. One may have been made while the list was read, so that only what
+ * was missing before as well is gone.
+ * @returns the child's ids that are missing now
+ */
+async function markGone(context: ChildContext, shown: ReadonlySet<string>, before: ReadonlySet<string>) {
+  const known = await sql<{ child_id: string; id: string }>`
+    select r.child_id, f.id from replicas r join floating_ips f on f.id = r.resource_id and f.child = r.child
+    where r.kind = 'floating_ip' and r.child = ${context.child} and r.child_id is not null and not r.retiring
+      and f.status <> 'ERROR'`.execute(context.db.query);
+  const missing = known.rows.filter(({ child_id }) => !shown.has(child_id));
+  const gone = missing.filter(({ child_id }) => before.has(child_id)).map(({ id }) => id);
+  if (gone.length > 0) {
+    context.log.warn({ child: context.child, floating_ip_ids: gone }, 'floating IPs are gone from a child');
+    await sql`update floating_ips set status = 'ERROR', updated_at = clock_timestamp()
+      where id = any(${gone}::text[])`.execute(context.db.query);
+  }
+  return new Set(missing.map(({ child_id }) => child_id));
 }
 
 /** Only of a copy that is at the parent's revision: an older one tells how it was before the last change. */

@@ -112,6 +112,8 @@ async function wantCopies(
   networkId: string,
   requestId?: string,
 ) {
+  // Whoever binds the network right now either sees the new interface or is waited for here.
+  await sql`select 1 from networks where id = ${networkId} for share`.execute(tx);
   const children = (await childrenOfNetworks(tx, [networkId])).get(networkId) ?? [];
   const options = requestId === undefined ? {} : { requestId };
   for (const id of routerIds) {
