@@ -130,6 +130,7 @@ function select<Item extends Listed>(call: Call, items: Iterable<Item>): Item[] 
 }
 
 const valueOf = (item: Listed, key: string): string | number => {
+  if (key === 'updated_at') return item.updatedAt_ms ?? 0;
   const value: unknown = new Map<string, unknown>(Object.entries(item)).get(key);
   return typeof value === 'number' ? value : String(value ?? '');
 };
