@@ -29,7 +29,7 @@ export function parseAddress(text: string): { readonly version: IpVersion; reado
 
 /** A number as an address in its usual form (RFC 5952). */
 export function formatAddress(value: bigint, version: IpVersion): string {
-  const bytes = new Array<number>(version === 4 ? 4 : 16);
+  const bytes = Array.from({ length: version === 4 ? 4 : 16 }, () => 0);
   let rest = value;
   for (let at = bytes.length - 1; at >= 0; at -= 1) {
     bytes[at] = Number(rest & 255n);

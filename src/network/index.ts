@@ -45,7 +45,6 @@ export function createNetwork({ db, cascade }: NetworkDependencies): {
   const parts = { db, cascade, events };
   const edge = {
     ...parts,
-    serversChanged: events.serversChanged,
     bindNetwork: (tx: Parameters<typeof bindNetwork>[0], networkId: string, child: string) =>
       bindNetwork(tx, cascade, networkId, child),
   };

@@ -1,6 +1,7 @@
 /**
- * Reads the state of ports out of a child. What changed since the cursor comes every round; a look at all of them from
- * time to time also finds ports that were deleted behind the parent's back, which are then made again.
+ * Reads the state of ports out of a child. Those whose outcome is awaited are asked for by id every round (Neutron takes
+ * no `changed_since` for ports everywhere); a look at all of them from time to time shows every other change, and ports
+ * that were deleted behind the parent's back, which are then made again.
  */
 import { sql } from 'kysely';
 import { applyEach } from '../cascade/apply-each.ts';
@@ -10,12 +11,9 @@ import { portStore } from './port-resource.ts';
 interface ChildPort {
   readonly id: string;
   readonly status: string;
-  readonly updated_at?: string;
 }
 
 interface Cursor {
-  /** The child's latest `updated_at` that was applied. */
-  readonly since?: string;
   /** When all were last looked at, by the parent's clock, in ms. */
   readonly all_at_ms?: number;
 }
@@ -24,8 +22,9 @@ const STATUSES = new Set(['ACTIVE', 'DOWN', 'BUILD', 'ERROR']);
 const ALL_EVERY_MS = 60_000;
 const ALL_EVERY_LARGE_MS = 10 * 60_000;
 const LARGE = 2000;
-/** A change may be committed in the child a little after the time that it carries. */
-const OVERLAP_MS = 5000;
+const AWAITED_MAX = 500;
+/** Ids in one query, so that the URL stays below what servers take. */
+const IDS_MAX = 50;
 const CHECKED_MAX = 50;
 
 /** The feed `ports`. */
@@ -41,53 +40,54 @@ export function portFeed(cascade: Pick<Cascade, 'revise' | 'poke'>): Feed {
       return found.rows.length > 0;
     },
     async round(context, cursor) {
-      const last = parse(cursor);
+      const { all_at_ms } = parse(cursor);
       const known = await copies(context);
-      const every = known.length > LARGE ? ALL_EVERY_LARGE_MS : ALL_EVERY_MS;
       const started = Date.now();
-      const all = last.since === undefined || started - (last.all_at_ms ?? 0) > every;
-      const seen = new Set<string>();
-      let since = last.since;
-      const pages = context.api.pages<ChildPort>(
-        {
-          service: 'network',
-          method: 'GET',
-          path: '/ports',
-          query: {
-            fields: ['id', 'status', 'updated_at'],
-            changed_since: all || last.since === undefined ? undefined : before(last.since),
-          },
-        },
-        'ports',
+      const every = known.length > LARGE ? ALL_EVERY_LARGE_MS : ALL_EVERY_MS;
+      if (all_at_ms !== undefined && started - all_at_ms < every && started >= all_at_ms) {
+        const awaited = known.filter((copy) => copy.awaited).slice(0, AWAITED_MAX);
+        for (let at = 0; at < awaited.length; at += IDS_MAX) {
+          await read(
+            context,
+            awaited.slice(at, at + IDS_MAX).map(({ child_id }) => child_id),
+          );
+        }
+        return cursor;
+      }
+      const seen = await read(context, undefined);
+      await missing(
+        context,
+        cascade,
+        known.filter(({ child_id }) => !seen.has(child_id)),
       );
-      for await (const page of pages) {
-        const readable: ChildPort[] = [];
-        await applyEach(page, context.log, describeRecord, (port) => {
-          const checked = check(port);
-          seen.add(checked.id);
-          readable.push(checked);
-          if (checked.updated_at !== undefined && checked.updated_at > (since ?? '')) since = checked.updated_at;
-        });
-        await applyStatuses(context, readable);
-      }
-      if (all) {
-        await missing(
-          context,
-          cascade,
-          known.filter(({ child_id }) => !seen.has(child_id)),
-        );
-      }
-      return JSON.stringify({ since, all_at_ms: all ? started : last.all_at_ms });
+      return JSON.stringify({ all_at_ms: started });
     },
   };
+}
+
+/** Reads ports by id, or all of them, into the rows. Gives the ids that were there. */
+async function read(context: ChildContext, ids: readonly string[] | undefined): Promise<ReadonlySet<string>> {
+  const seen = new Set<string>();
+  const query = { fields: ['id', 'status'], ...(ids === undefined ? {} : { id: ids }) };
+  const pages = context.api.pages<ChildPort>({ service: 'network', method: 'GET', path: '/ports', query }, 'ports');
+  for await (const page of pages) {
+    const readable: ChildPort[] = [];
+    await applyEach(page, context.log, describeRecord, (port) => {
+      const checked = check(port);
+      seen.add(checked.id);
+      readable.push(checked);
+    });
+    await applyStatuses(context, readable);
+  }
+  return seen;
 }
 
 const describeRecord = (port: ChildPort): string => String((port as ChildPort | null)?.id);
 
 function check(port: ChildPort): ChildPort {
-  const { id, status, updated_at } = port;
+  const { id, status } = port;
   if (typeof id !== 'string' || typeof status !== 'string') throw new TypeError('a port without id or status');
-  return { id, status, ...(typeof updated_at === 'string' ? { updated_at } : {}) };
+  return { id, status };
 }
 
 function parse(cursor: string | undefined): Cursor {
@@ -98,20 +98,19 @@ function parse(cursor: string | undefined): Cursor {
   }
 }
 
-/** The child's own time, a little earlier; in the child's form. */
-function before(since: string): string {
-  const time = Date.parse(since);
-  return Number.isFinite(time) ? `${new Date(time - OVERLAP_MS).toISOString().slice(0, 19)}Z` : since;
-}
-
 interface Copy {
   readonly resource_id: string;
   readonly child_id: string;
+  /** Whether its status is about to change: a server is being made with it. */
+  readonly awaited: boolean;
 }
 
 async function copies(context: ChildContext): Promise<Copy[]> {
-  const result = await sql<Copy>`select resource_id, child_id from replicas
-    where child = ${context.child} and kind = 'port' and child_id is not null and not retiring`.execute(
+  const result = await sql<Copy>`
+    select r.resource_id, r.child_id,
+      coalesce(p.status <> 'ACTIVE' and starts_with(p.device_owner, 'compute:'), false) as awaited
+    from replicas r left join ports p on p.id = r.resource_id
+    where r.child = ${context.child} and r.kind = 'port' and r.child_id is not null and not r.retiring`.execute(
     context.db.query,
   );
   return result.rows;

@@ -65,8 +65,10 @@ async function valuesOf(context: ChildContext, row: SubnetRow): Promise<Record<s
     enable_dhcp: row.enable_dhcp,
     dns_nameservers: row.dns_nameservers,
     host_routes: row.host_routes,
-    // An address out of the parent's hands is the child's to give; automatic ones nobody gives.
-    ...(isAutoAddress(row) ? {} : { allocation_pools: addresses.map((address) => ({ start: address, end: address })) }),
+    // No pool at all would mean all addresses to the child; it takes none by itself then, having no ports of its own.
+    ...(addresses.length === 0
+      ? {}
+      : { allocation_pools: addresses.map((address) => ({ start: address, end: address })) }),
   };
 }
 

@@ -1,0 +1,410 @@
+import { randomUUID } from 'node:crypto';
+import { sql } from 'kysely';
+import { describe, expect, it } from 'vitest';
+import { networkTest } from './testing.ts';
+
+const { call, make, db } = await networkTest(['east', 'west']);
+
+let third = 0;
+/** A network with a subnet that no other test has. */
+async function plain(who = 'alice', subnet: Record<string, unknown> = {}) {
+  const network = await make(who, 'network', { name: 'net' });
+  third += 1;
+  const made = await make(who, 'subnet', {
+    network_id: network.id,
+    ip_version: 4,
+    cidr: `10.${third}.0.0/24`,
+    ...subnet,
+  });
+  return { network, subnet: made };
+}
+
+const typeOf = (answer: { body: { NeutronError: { type: string } } }): string => answer.body.NeutronError.type;
+
+describe('networks', () => {
+  it('look as Neutron shows them, with more for admins', async () => {
+    const network = await make('alice', 'network', { name: 'blue', description: 'mine' });
+    expect(network).toMatchObject({
+      name: 'blue',
+      project_id: 'p1',
+      tenant_id: 'p1',
+      status: 'ACTIVE',
+      mtu: 1442,
+      admin_state_up: true,
+      shared: false,
+      'router:external': false,
+      subnets: [],
+      availability_zone_hints: [],
+      revision_number: 1,
+    });
+    expect(network).not.toHaveProperty('provider:network_type');
+    expect(network).not.toHaveProperty('child');
+    const shown = await call('admin', 'GET', `/networks/${network.id}`);
+    expect(shown.body.network).toHaveProperty('provider:network_type', null);
+  });
+
+  it('are listed with filters, fields, sorting and paging', async () => {
+    const names = ['z1', 'z2', 'z3'];
+    for (const name of names) await make('bob', 'network', { name, description: 'listed' });
+    const first = await call(
+      'bob',
+      'GET',
+      '/networks?description=listed&sort_key=name&sort_dir=desc&limit=2&fields=name',
+    );
+    expect(first.body.networks).toEqual([{ name: 'z3' }, { name: 'z2' }]);
+    const next = new URL(first.body.networks_links[0].href);
+    const second = await call('bob', 'GET', `/networks${next.search}`);
+    expect(second.body.networks).toEqual([{ name: 'z1' }]);
+    const both = await call('bob', 'GET', '/networks?name=z1&name=z2');
+    expect(both.body.networks).toHaveLength(2);
+    expect((await call('bob', 'GET', '/networks?admin_state_up=False&description=listed')).body.networks).toEqual([]);
+    const wrong = await call('bob', 'GET', '/networks?foo=bar');
+    expect(wrong.body.NeutronError.message).toBe("['foo'] is invalid attribute for filtering");
+    expect((await call('bob', 'GET', `/networks?marker=${randomUUID()}&limit=1`)).status).toBe(400);
+  });
+
+  it('of others are not there, shared ones are seen but not changed', async () => {
+    const own = await make('alice', 'network', { name: 'own' });
+    expect((await call('bob', 'GET', `/networks/${own.id}`)).status).toBe(404);
+    expect((await call('bob', 'PUT', `/networks/${own.id}`, { network: { name: 'x' } })).status).toBe(404);
+    expect((await call('bob', 'DELETE', `/networks/${own.id}`)).status).toBe(404);
+    expect(
+      (await call('bob', 'POST', '/subnets', { subnet: { network_id: own.id, ip_version: 4, cidr: '10.99.0.0/24' } }))
+        .status,
+    ).toBe(404);
+    expect((await call('bob', 'POST', '/ports', { port: { network_id: own.id } })).status).toBe(404);
+    const shared = await make('admin', 'network', { name: 'all', shared: true });
+    expect((await call('bob', 'GET', `/networks/${shared.id}`)).status).toBe(200);
+    expect((await call('bob', 'DELETE', `/networks/${shared.id}`)).status).toBe(403);
+  });
+
+  it('are refused to readers, and admin attributes to members', async () => {
+    expect((await call('rita', 'POST', '/networks', { network: { name: 'x' } })).status).toBe(403);
+    expect((await call('rita', 'GET', '/networks')).status).toBe(200);
+    for (const attribute of [{ shared: true }, { 'router:external': true }, { 'provider:network_type': 'vlan' }]) {
+      const refused = await call('alice', 'POST', '/networks', { network: attribute });
+      expect(refused.status, JSON.stringify(attribute)).toBe(403);
+    }
+    const provider = await call('admin', 'POST', '/networks', { network: { 'provider:network_type': 'vlan' } });
+    expect([provider.status, typeOf(provider)]).toEqual([400, 'InvalidInput']);
+    expect((await call('alice', 'POST', '/networks', { network: { project_id: 'p2' } })).status).toBe(400);
+    expect((await call('alice', 'POST', '/networks', { network: { nonsense: 1 } })).body.NeutronError.message).toBe(
+      "Unrecognized attribute(s) 'nonsense'",
+    );
+  });
+
+  it('live where their zone hints say', async () => {
+    const network = await make('alice', 'network', { availability_zone_hints: ['west'] });
+    expect(network).toMatchObject({ availability_zone_hints: ['west'], availability_zones: ['west'] });
+    const unknown = await call('alice', 'POST', '/networks', { network: { availability_zone_hints: ['moon'] } });
+    expect([unknown.status, unknown.body.NeutronError.message]).toEqual([
+      404,
+      'AvailabilityZone moon could not be found.',
+    ]);
+    const two = await call('alice', 'POST', '/networks', { network: { availability_zone_hints: ['east', 'west'] } });
+    expect(two.status).toBe(400);
+  });
+
+  it('made in bulk are all made or none', async () => {
+    const before = (await call('alice', 'GET', '/networks')).body.networks.length;
+    const refused = await call('alice', 'POST', '/networks', { networks: [{ name: 'a' }, { mtu: 9000 }] });
+    expect(refused.status).toBe(400);
+    expect((await call('alice', 'GET', '/networks')).body.networks).toHaveLength(before);
+    const made = await call('alice', 'POST', '/networks', { networks: [{ name: 'a' }, { name: 'b' }] });
+    expect(made.body.networks.map(({ name }: { name: string }) => name)).toEqual(['a', 'b']);
+  });
+
+  it('with ports cannot go, and take their subnets with them', async () => {
+    const { network, subnet } = await plain();
+    const port = await make('alice', 'port', { network_id: network.id });
+    const refused = await call('alice', 'DELETE', `/networks/${network.id}`);
+    expect([refused.status, typeOf(refused)]).toEqual([409, 'NetworkInUse']);
+    expect(typeOf(await call('alice', 'DELETE', `/subnets/${subnet.id}`))).toBe('SubnetInUse');
+    expect((await call('alice', 'DELETE', `/ports/${port.id}`)).status).toBe(204);
+    expect((await call('alice', 'DELETE', `/networks/${network.id}`)).status).toBe(204);
+    expect((await call('alice', 'GET', `/subnets/${subnet.id}`)).status).toBe(404);
+  });
+});
+
+describe('subnets', () => {
+  it('get a gateway and pools by default', async () => {
+    const { network, subnet } = await plain('alice', { cidr: '10.200.0.7/24' });
+    expect(subnet).toMatchObject({
+      cidr: '10.200.0.0/24',
+      gateway_ip: '10.200.0.1',
+      allocation_pools: [{ start: '10.200.0.2', end: '10.200.0.254' }],
+      enable_dhcp: true,
+      ip_version: 4,
+      network_id: network.id,
+    });
+    const shown = await call('alice', 'GET', `/networks/${network.id}`);
+    expect(shown.body.network.subnets).toEqual([subnet.id]);
+    const without = await make('alice', 'subnet', {
+      network_id: network.id,
+      ip_version: 4,
+      cidr: '10.201.0.0/24',
+      gateway_ip: null,
+    });
+    expect(without).toMatchObject({
+      gateway_ip: null,
+      allocation_pools: [{ start: '10.201.0.1', end: '10.201.0.254' }],
+    });
+  });
+
+  it.each([
+    [{ cidr: '10.202.0.128/25' }, 'InvalidInput', 400],
+    [{ cidr: '10.8.0.0/24', ip_version: 6 }, 'InvalidInput', 400],
+    [{ cidr: 'foo' }, 'InvalidInput', 400],
+    [{ cidr: undefined }, 'BadRequest', 400],
+    [{ cidr: '10.8.0.0/24', ip_version: 5 }, 'HTTPBadRequest', 400],
+    [{ cidr: '10.8.0.0/32' }, 'InvalidInput', 400],
+    [{ cidr: '10.8.0.0/24', ipv6_ra_mode: 'slaac' }, 'InvalidInput', 400],
+    [{ cidr: '10.8.0.0/24', dns_nameservers: ['a'] }, 'HTTPBadRequest', 400],
+    [{ cidr: '10.8.0.0/24', dns_nameservers: ['8.8.8.8', '8.8.8.8'] }, 'HTTPBadRequest', 400],
+    [{ cidr: '10.8.0.0/24', host_routes: [{ destination: '1.2.3.0/24' }] }, 'HTTPBadRequest', 400],
+    [
+      { cidr: '10.8.0.0/24', allocation_pools: [{ start: '10.8.0.1', end: '10.8.0.9' }] },
+      'GatewayConflictWithAllocationPools',
+      409,
+    ],
+    [
+      { cidr: '10.8.0.0/24', allocation_pools: [{ start: '10.8.1.1', end: '10.8.1.9' }] },
+      'OutOfBoundsAllocationPool',
+      400,
+    ],
+    [{ cidr: '10.8.0.0/24', allocation_pools: [{ start: '10.8.0.9', end: '10.8.0.2' }] }, 'InvalidAllocationPool', 400],
+    [
+      {
+        cidr: '10.8.0.0/24',
+        allocation_pools: [
+          { start: '10.8.0.2', end: '10.8.0.9' },
+          { start: '10.8.0.5', end: '10.8.0.19' },
+        ],
+      },
+      'OverlappingAllocationPools',
+      409,
+    ],
+  ])('refuse %j', async (values, type, status) => {
+    const { network } = await plain('alice', { cidr: '10.202.0.0/24' });
+    const refused = await call('alice', 'POST', '/subnets', {
+      subnet: { network_id: network.id, ip_version: 4, ...values },
+    });
+    expect([refused.status, typeOf(refused)], refused.text).toEqual([status, type]);
+  });
+
+  it('change by the same rules', async () => {
+    const { subnet } = await plain('alice', {
+      cidr: '10.203.0.0/24',
+      allocation_pools: [{ start: '10.203.0.10', end: '10.203.0.20' }],
+    });
+    const update = (values: unknown) => call('alice', 'PUT', `/subnets/${subnet.id}`, { subnet: values });
+    expect((await update({ gateway_ip: '10.203.0.2', name: 'n' })).body.subnet).toMatchObject({
+      gateway_ip: '10.203.0.2',
+      name: 'n',
+      revision_number: 2,
+    });
+    expect(typeOf(await update({ gateway_ip: '10.203.0.15' }))).toBe('GatewayConflictWithAllocationPools');
+    expect((await update({ cidr: '10.9.0.0/24' })).status).toBe(400);
+    expect((await update({ allocation_pools: [{ start: '10.203.0.30', end: '10.203.0.31' }] })).status).toBe(200);
+  });
+});
+
+describe('ports', () => {
+  it('get an address, a MAC and the default group', async () => {
+    const { network, subnet } = await plain();
+    const port = await make('alice', 'port', { network_id: network.id, name: 'p' });
+    expect(port).toMatchObject({ status: 'DOWN', device_id: '', port_security_enabled: true, admin_state_up: true });
+    expect(port.mac_address).toMatch(/^fa:16:3e:/);
+    expect(port.fixed_ips).toEqual([{ subnet_id: subnet.id, ip_address: expect.stringMatching(/^10\./) }]);
+    const groups = await call('alice', 'GET', '/security-groups?name=default');
+    expect(port.security_groups).toEqual([groups.body.security_groups[0].id]);
+    expect(port).not.toHaveProperty('binding:host_id');
+    const [{ ip_address }] = port.fixed_ips;
+    const found = await call(
+      'alice',
+      'GET',
+      `/ports?fixed_ips=ip_address%3D${ip_address}&fixed_ips=subnet_id%3D${subnet.id}`,
+    );
+    expect(found.body.ports.map(({ id }: { id: string }) => id)).toEqual([port.id]);
+    expect((await call('bob', 'GET', `/ports/${port.id}`)).status).toBe(404);
+    expect((await call('bob', 'GET', '/ports')).body.ports).not.toContainEqual(
+      expect.objectContaining({ id: port.id }),
+    );
+  });
+
+  it('take the address and the MAC asked for, once', async () => {
+    const { network, subnet } = await plain('alice', { cidr: '10.210.0.0/24' });
+    const wish = {
+      network_id: network.id,
+      mac_address: 'FA-16-3E-00-00-01',
+      fixed_ips: [{ ip_address: '10.210.0.77' }],
+    };
+    const port = await make('alice', 'port', wish);
+    expect(port).toMatchObject({
+      mac_address: 'fa:16:3e:00:00:01',
+      fixed_ips: [{ ip_address: '10.210.0.77', subnet_id: subnet.id }],
+    });
+    const refuse = async (values: Record<string, unknown>, type: string) =>
+      expect(typeOf(await call('alice', 'POST', '/ports', { port: { network_id: network.id, ...values } }))).toBe(type);
+    await refuse({ fixed_ips: [{ ip_address: '10.210.0.77' }] }, 'IpAddressAlreadyAllocated');
+    await refuse({ mac_address: 'fa:16:3e:00:00:01' }, 'MacAddressInUse');
+    await refuse({ mac_address: 'foo' }, 'HTTPBadRequest');
+    await refuse({ fixed_ips: [{ ip_address: '10.99.0.1' }] }, 'InvalidIpForNetwork');
+    await refuse({ fixed_ips: [{ ip_address: '10.210.0.0', subnet_id: subnet.id }] }, 'InvalidIpForSubnet');
+    await refuse({ fixed_ips: [{ subnet_id: randomUUID() }] }, 'SubnetNotFound');
+    await refuse({ security_groups: [randomUUID()] }, 'SecurityGroupNotFound');
+    await refuse(
+      { port_security_enabled: false, allowed_address_pairs: [{ ip_address: '10.0.0.1' }] },
+      'AddressPairAndPortSecurityRequired',
+    );
+  });
+
+  it('keep the addresses that an update names, and give the others back', async () => {
+    const { network, subnet } = await plain('alice', { cidr: '10.211.0.0/24' });
+    const port = await make('alice', 'port', { network_id: network.id, fixed_ips: [{ ip_address: '10.211.0.5' }] });
+    const update = (values: unknown) => call('alice', 'PUT', `/ports/${port.id}`, { port: values });
+    const two = await update({ fixed_ips: [{ ip_address: '10.211.0.5' }, { ip_address: '10.211.0.6' }] });
+    expect(two.body.port.fixed_ips).toHaveLength(2);
+    const other = await update({ fixed_ips: [{ ip_address: '10.211.0.6' }] });
+    expect(other.body.port.fixed_ips).toEqual([{ ip_address: '10.211.0.6', subnet_id: subnet.id }]);
+    await make('alice', 'port', { network_id: network.id, fixed_ips: [{ ip_address: '10.211.0.5' }] });
+    expect(typeOf(await update({ fixed_ips: [{ ip_address: '10.211.0.5' }] }))).toBe('IpAddressAlreadyAllocated');
+    expect((await update({ mac_address: 'fa:16:3e:00:00:09' })).status).toBe(403);
+    expect(typeOf(await update({ port_security_enabled: false }))).toBe('PortSecurityPortHasSecurityGroup');
+    expect((await update({ port_security_enabled: false, security_groups: [] })).status).toBe(200);
+    const options = await update({ extra_dhcp_opts: [{ opt_name: 'mtu', opt_value: '1400' }] });
+    expect(options.body.port.extra_dhcp_opts).toEqual([{ opt_name: 'mtu', opt_value: '1400', ip_version: 4 }]);
+    expect(
+      (await update({ extra_dhcp_opts: [{ opt_name: 'mtu', opt_value: null }] })).body.port.extra_dhcp_opts,
+    ).toEqual([]);
+  });
+
+  it('made a hundred at once never share an address', async () => {
+    const { network, subnet } = await plain('alice', { cidr: '10.212.0.0/25' });
+    const answers = await Promise.all(
+      Array.from({ length: 100 }, () => call('alice', 'POST', '/ports', { port: { network_id: network.id } })),
+    );
+    expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 201));
+    const addresses = answers.map(({ body }) => body.port.fixed_ips[0].ip_address);
+    expect(new Set(addresses).size).toBe(100);
+    expect(new Set(answers.map(({ body }) => body.port.mac_address)).size).toBe(100);
+    const stored = await sql<{
+      n: number;
+    }>`select count(*)::int as n from ip_allocations where subnet_id = ${subnet.id}`.execute(db.query);
+    expect(stored.rows[0]?.n).toBe(100);
+  }, 30_000);
+
+  it('fill a pool to the last address, even all at once, and no further', async () => {
+    const { network } = await plain('alice', { cidr: '10.213.0.0/28' });
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, () => call('alice', 'POST', '/ports', { port: { network_id: network.id } })),
+    );
+    const made = answers.filter(({ status }) => status === 201);
+    expect(made).toHaveLength(13);
+    for (const refused of answers.filter(({ status }) => status !== 201)) {
+      expect([refused.status, typeOf(refused)]).toEqual([409, 'IpAddressGenerationFailure']);
+    }
+    expect((await call('alice', 'DELETE', `/ports/${made[4]?.body.port.id}`)).status).toBe(204);
+    const again = await make('alice', 'port', { network_id: network.id });
+    expect(again.fixed_ips).toEqual(made[4]?.body.port.fixed_ips);
+  }, 30_000);
+
+  it('get the address that their MAC makes where addresses are automatic', async () => {
+    const { network } = await plain('alice', {
+      ip_version: 6,
+      cidr: 'fd00:1::/64',
+      ipv6_ra_mode: 'slaac',
+      ipv6_address_mode: 'slaac',
+    });
+    const port = await make('alice', 'port', { network_id: network.id, mac_address: 'fa:16:3e:76:60:7d' });
+    expect(port.fixed_ips[0].ip_address).toBe('fd00:1::f816:3eff:fe76:607d');
+    const refused = await call('alice', 'POST', '/ports', {
+      port: { network_id: network.id, fixed_ips: [{ ip_address: 'fd00:1::9' }] },
+    });
+    expect(typeOf(refused)).toBe('AllocationOnAutoAddressSubnet');
+  });
+});
+
+describe('security groups', () => {
+  it('come with a default group that stays, and egress rules in each new one', async () => {
+    const list = await call('bob', 'GET', '/security-groups');
+    const [group] = list.body.security_groups;
+    expect(group).toMatchObject({ name: 'default', stateful: true, project_id: 'p2' });
+    expect(group.security_group_rules).toHaveLength(4);
+    expect((await call('bob', 'DELETE', `/security-groups/${group.id}`)).status).toBe(409);
+    expect(typeOf(await call('bob', 'PUT', `/security-groups/${group.id}`, { security_group: { name: 'x' } }))).toBe(
+      'SecurityGroupCannotUpdateDefault',
+    );
+    expect(typeOf(await call('bob', 'POST', '/security-groups', { security_group: { name: 'default' } }))).toBe(
+      'SecurityGroupDefaultAlreadyExists',
+    );
+    const made = await make('bob', 'security_group', { name: 'web' });
+    expect(
+      made.security_group_rules.map(
+        (rule: { direction: string; ethertype: string }) => `${rule.direction} ${rule.ethertype}`,
+      ),
+    ).toEqual(['egress IPv4', 'egress IPv6']);
+  });
+
+  it('take each rule once, and show it in the group', async () => {
+    const group = await make('alice', 'security_group', { name: 'web' });
+    const rule = {
+      security_group_id: group.id,
+      direction: 'ingress',
+      protocol: 'tcp',
+      port_range_min: 22,
+      port_range_max: 22,
+    };
+    const made = await make('alice', 'security_group_rule', rule);
+    expect(made).toMatchObject({ ethertype: 'IPv4', protocol: 'tcp', port_range_min: 22, remote_ip_prefix: null });
+    const again = { ...rule, protocol: '6', remote_ip_prefix: '0.0.0.0/0' };
+    const refused = await call('alice', 'POST', '/security-group-rules', { security_group_rule: again });
+    expect([refused.status, typeOf(refused)]).toEqual([409, 'SecurityGroupRuleExists']);
+    const shown = await call('alice', 'GET', `/security-groups/${group.id}`);
+    expect(shown.body.security_group.security_group_rules).toHaveLength(3);
+    expect((await call('bob', 'GET', `/security-group-rules/${made.id}`)).status).toBe(404);
+    expect((await call('alice', 'DELETE', `/security-group-rules/${made.id}`)).status).toBe(204);
+    const after = await call('alice', 'GET', `/security-groups/${group.id}`);
+    expect(after.body.security_group.security_group_rules).toHaveLength(2);
+  });
+
+  it('in use cannot go; what names them goes with them', async () => {
+    const { network } = await plain();
+    const group = await make('alice', 'security_group', { name: 'a' });
+    const other = await make('alice', 'security_group', { name: 'b' });
+    await make('alice', 'security_group_rule', {
+      security_group_id: other.id,
+      direction: 'ingress',
+      remote_group_id: group.id,
+    });
+    const port = await make('alice', 'port', { network_id: network.id, security_groups: [group.id] });
+    expect(typeOf(await call('alice', 'DELETE', `/security-groups/${group.id}`))).toBe('SecurityGroupInUse');
+    await call('alice', 'PUT', `/ports/${port.id}`, { port: { security_groups: [] } });
+    expect((await call('alice', 'DELETE', `/security-groups/${group.id}`)).status).toBe(204);
+    const shown = await call('alice', 'GET', `/security-groups/${other.id}`);
+    expect(shown.body.security_group.security_group_rules).toHaveLength(2);
+  });
+});
+
+describe('the quota', () => {
+  it('is counted to the last and gives back; a refusal keeps nothing', async () => {
+    await sql`insert into quotas (project_id, service, resource, hard_limit) values ('p2', 'network', 'port', 2)
+      on conflict (project_id, service, resource) do update set hard_limit = 2`.execute(db.query);
+    const { network, subnet } = await plain('bob');
+    const ports = [
+      await make('bob', 'port', { network_id: network.id }),
+      await make('bob', 'port', { network_id: network.id }),
+    ];
+    const refused = await call('bob', 'POST', '/ports', { port: { network_id: network.id } });
+    expect([refused.status, refused.body.NeutronError]).toEqual([
+      409,
+      { type: 'OverQuota', message: "Quota exceeded for resources: ['port'].", detail: '' },
+    ]);
+    const held = await sql<{
+      n: number;
+    }>`select count(*)::int as n from ip_allocations where subnet_id = ${subnet.id}`.execute(db.query);
+    expect(held.rows[0]?.n).toBe(2);
+    await call('bob', 'DELETE', `/ports/${ports[0].id}`);
+    await make('bob', 'port', { network_id: network.id });
+  });
+});

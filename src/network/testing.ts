@@ -1,0 +1,63 @@
+/** For the network service's own tests: the service over a database, with simulated clouds as children. */
+import { sql } from 'kysely';
+import { afterAll } from 'vitest';
+import { createCascade, type RunningCascade } from '../cascade/cascade.ts';
+import { createCloudClient } from '../openstack/client.ts';
+import { createSimCloud, type SimCloud } from '../sim/cloud.ts';
+import { silent, type TestAnswer, testApi } from '../testing/api.ts';
+import { testDatabase } from '../testing/database.ts';
+import { createNetwork, type ServerNetworks } from './index.ts';
+
+export interface NetworkTest {
+  readonly db: Awaited<ReturnType<typeof testDatabase>>;
+  readonly cascade: RunningCascade;
+  readonly sims: Readonly<Record<string, SimCloud>>;
+  readonly serverNetworks: ServerNetworks;
+  /** @param path below `/network/v2.0` */
+  call(who: string, method: string, path: string, body?: unknown): Promise<TestAnswer>;
+  /** Makes one object and gives it; fails the test where it is refused. `kind` as in the body: `network`. */
+  // oxlint-disable-next-line typescript/no-explicit-any
+  make(who: string, kind: string, values: Record<string, unknown>): Promise<any>;
+}
+
+/** Call it once at the top of a file. @param names of the children; each serves a zone of its name */
+export async function networkTest(names: readonly string[] = []): Promise<NetworkTest> {
+  const db = await testDatabase();
+  await sql`insert into identity_domains (id, name) values ('default', 'Default') on conflict do nothing`.execute(
+    db.query,
+  );
+  await sql`insert into identity_projects (id, name, domain_id, parent_id)
+    select p, p, 'default', 'default' from unnest(array['p0', 'p1', 'p2']) p on conflict do nothing`.execute(db.query);
+  const sims: Record<string, SimCloud> = {};
+  const children = [];
+  for (const name of names) {
+    const sim = await createSimCloud({ name });
+    sims[name] = sim;
+    const entry = { name, auth_type: 'password' as const, ...sim.cloudsYamlEntry };
+    const api = createCloudClient({ entry, name, backoff_ms: 1 });
+    children.push({ config: { name, zones: { [name]: 'nova' }, tenancy: 'mirrored' as const }, api });
+  }
+  const cascade = await createCascade({ db, log: silent, children });
+  await sql`update children set up = true, seen_at = clock_timestamp()`.execute(db.query);
+  const { service, serverNetworks } = createNetwork({ db, cascade, log: silent });
+  const api = testApi([service]);
+  afterAll(async () => {
+    await api.close();
+    await cascade.stop();
+    for (const sim of Object.values(sims)) await sim.close();
+  });
+  const call: NetworkTest['call'] = (who, method, path, body) => api.call(who, method, `/network/v2.0${path}`, body);
+  return {
+    db,
+    cascade,
+    sims,
+    serverNetworks,
+    call,
+    async make(who, kind, values) {
+      const path = kind === 'security_group' || kind === 'security_group_rule' ? kind.replaceAll('_', '-') : kind;
+      const answer = await call(who, 'POST', `/${path}s`, { [kind]: values });
+      if (answer.status !== 201) throw new Error(`${kind}: ${answer.status} ${answer.text}`);
+      return answer.body[kind];
+    },
+  };
+}
