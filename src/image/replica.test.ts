@@ -241,7 +241,7 @@ describe('an image that a child made', () => {
 
 it('gives a clear 503 where the file of an image was lost', async () => {
   const id = await uploaded('lost');
-  const [name] = (await readdir(join(bench.data_dir, 'images'))).filter((one) => one.startsWith(id));
+  const name = (await readdir(join(bench.data_dir, 'images'))).find((one) => one.startsWith(id));
   await rm(join(bench.data_dir, 'images', name as string));
   expect((await call('alice', 'GET', `/images/${id}/file`)).status).toBe(503);
 });
