@@ -1,6 +1,6 @@
 /** Drives services through the real HTTP pipeline without a port, as tokens that are plain words. */
 import { pino } from 'pino';
-import type { InjectOptions } from 'fastify';
+import type { FastifyInstance, InjectOptions } from 'fastify';
 import type { Identity } from '../http/identity.ts';
 import { createMetrics } from '../http/metrics.ts';
 import { createPolicy } from '../http/policy.ts';
@@ -69,29 +69,31 @@ export function testApi(
     metrics: createMetrics({ process: false }),
     healthy: async () => undefined,
   });
-  return {
-    async call(who, method, url, body, headers = {}) {
-      const isText = typeof body === 'string' || Buffer.isBuffer(body);
-      const options: InjectOptions = {
-        method: method as 'GET',
-        url,
-        headers: {
-          accept: 'application/json',
-          ...(who === '' ? {} : { 'x-auth-token': who }),
-          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-          ...headers,
-        },
-        ...(body === undefined ? {} : { payload: isText ? body : JSON.stringify(body) }),
-      };
-      const answer = await server.inject(options);
-      const type = String(answer.headers['content-type'] ?? '');
-      return {
-        status: answer.statusCode,
-        headers: answer.headers,
-        body: type.includes('json') && answer.body !== '' ? JSON.parse(answer.body) : undefined,
-        text: answer.body,
-      };
-    },
-    close: () => server.close(),
+  return { call: callsTo(server, (who) => who), close: () => server.close() };
+}
+
+/** Calls to a server without a port. @param tokenOf the token of a caller, by the name the test uses */
+export function callsTo(server: FastifyInstance, tokenOf: (who: string) => string): TestApi['call'] {
+  return async (who, method, url, body, headers = {}) => {
+    const isText = typeof body === 'string' || Buffer.isBuffer(body);
+    const options: InjectOptions = {
+      method: method as 'GET',
+      url,
+      headers: {
+        accept: 'application/json',
+        ...(who === '' ? {} : { 'x-auth-token': tokenOf(who) }),
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...headers,
+      },
+      ...(body === undefined ? {} : { payload: isText ? body : JSON.stringify(body) }),
+    };
+    const answer = await server.inject(options);
+    const type = String(answer.headers['content-type'] ?? '');
+    return {
+      status: answer.statusCode,
+      headers: answer.headers,
+      body: type.includes('json') && answer.body !== '' ? JSON.parse(answer.body) : undefined,
+      text: answer.body,
+    };
   };
 }
