@@ -93,8 +93,42 @@ export function createReplicas(db: Db, kinds: ReadonlyMap<string, Kind>, process
     await Promise.all((kind.needs?.(row) ?? []).map((need) => context.ensure(need.kind, need.id)));
     const present = replica.child_id === null ? await makeOrFind(context, kind, row, replica) : (replica as Present);
     if (present.revision === row.revision) return present;
+    try {
+      return await brought(context, kind, row, present);
+    } catch (error) {
+      const anew = await makeAnew(context, kind, row, present, error);
+      return anew.revision === row.revision ? anew : brought(context, kind, row, anew);
+    }
+  }
+
+  async function brought(context: ChildContext, kind: Kind, row: { revision: number }, present: Present) {
     const detail = await kind.bring?.(context, row, present);
     return store(present, { revision: row.revision, ...(detail ? { detail } : {}) });
+  }
+
+  /**
+   * A copy that was taken away behind the parent's back is made again.
+   * @throws what bringing it threw, where it is still there or something else was the matter
+   */
+  async function makeAnew(
+    context: ChildContext,
+    kind: Kind,
+    row: { revision: number },
+    present: Present,
+    error: unknown,
+  ): Promise<Present> {
+    if ((error as { status?: unknown }).status !== 404) throw error;
+    const there = await kind.find(context, present.resource_id, row);
+    if (there?.child_id === present.child_id) throw error;
+    await patch(present, { child_id: null, revision: 0, sent_at: null });
+    return makeOrFind(context, kind, row, {
+      ...present,
+      child_id: null,
+      revision: 0,
+      retiring: false,
+      error: null,
+      settled: true,
+    });
   }
 
   async function makeOrFind(

@@ -1,16 +1,14 @@
 /** The copy of a port in a child: with the MAC and the addresses that the parent chose. Nova there says whose it is. */
 import { sql } from 'kysely';
 import type { ChildContext, Found, ReplicaKind } from '../cascade/contract.ts';
-import { Later } from '../cascade/later.ts';
 import type { Queryable } from '../db/database.ts';
+import { CloudError } from '../openstack/contract.ts';
 import { describe, detailOf, findByName, removeByPath } from './network-replica.ts';
 import type { PortBatches } from './port-batch.ts';
 import { type PortRow, portStore } from './port-resource.ts';
 
 /** A port as it is brought: with the subnets on which its address follows from its MAC. */
 type Brought = PortRow & { readonly auto_subnets: readonly string[] };
-
-const AGAIN_MS = 500;
 
 /** The kind of ports of servers. */
 export function portKind(batches: PortBatches): ReplicaKind<Brought> {
@@ -40,7 +38,7 @@ export function portKind(batches: PortBatches): ReplicaKind<Brought> {
         const child_id = await batches.create(context, { port, scope, together: row.device_id });
         return { child_id, detail: detail(row) };
       } catch (error) {
-        throw (await notYetFree(context, row, error)) ?? error;
+        throw (await notYetFree(context, error)) ?? error;
       }
     },
     /** Sends all that may change; twice: the same values again. */
@@ -109,12 +107,21 @@ async function valuesOf(context: ChildContext, row: Brought): Promise<Record<str
 
 /**
  * An address given back in the parent is free there at once, in the child only when the port that had it is deleted
- * there too: then the create waits for that.
+ * there too: until then the create is to be tried again.
  */
-async function notYetFree(context: ChildContext, row: PortRow, error: unknown): Promise<Later | undefined> {
-  if ((error as { status?: unknown }).status !== 409) return undefined;
+async function notYetFree(context: ChildContext, error: unknown): Promise<CloudError | undefined> {
+  if (!(error instanceof CloudError) || error.status !== 409) return undefined;
   const leaving = await sql`select 1 from replicas
     where child = ${context.child} and kind = 'port' and retiring limit 1`.execute(context.db.query);
   if (leaving.rows.length === 0) return undefined;
-  return new Later(AGAIN_MS, `an address of port ${row.id} is still held in the child by a port that is going`);
+  const { failure, stage, tenantMessage, status, requestId } = error;
+  return new CloudError(error.message, {
+    failure,
+    stage,
+    tenantMessage,
+    status,
+    requestId,
+    transient: true,
+    cause: error,
+  });
 }
