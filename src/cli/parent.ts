@@ -23,7 +23,7 @@ import { createNetwork } from '../network/index.ts';
 import { createCloudClient } from '../openstack/client.ts';
 import { type CloudEntry, loadCloud } from '../openstack/clouds-yaml.ts';
 import type { CloudApi } from '../openstack/contract.ts';
-import { createVolume } from '../volume/index.ts';
+import { createVolume } from '../volume/service.ts';
 import { type Config, ConfigError } from './config.ts';
 
 export interface Parent {
