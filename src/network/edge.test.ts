@@ -7,6 +7,7 @@ import { createSimCloud, type SimCloud } from '../sim/cloud.ts';
 import { silent, type TestApi, testApi } from '../testing/api.ts';
 import { testDatabase } from '../testing/database.ts';
 import { edgeOperations, type EdgeParts, edgeRules, registerEdgeKinds } from './edge.ts';
+import { externalNetworkFeed } from './external-network-feed.ts';
 import { networkKind } from './network-replica.ts';
 import { networkResource } from './network-resource.ts';
 import { bindNetwork, networkOperations } from './networks.ts';
@@ -23,6 +24,8 @@ import { subnetOperations } from './subnets.ts';
 const db = await testDatabase();
 const UNKNOWN = '11111111-1111-1111-1111-111111111111';
 const changedServers: string[] = [];
+/** Floating IPs of the servers' ports, as they were when it was told of. */
+const floatingSeen: number[] = [];
 let east: SimCloud;
 let west: SimCloud;
 let cascade: RunningCascade;
@@ -46,7 +49,12 @@ beforeAll(async () => {
   cascade = await createCascade({ db, log: silent, children: [one.configured, other.configured] });
   await sql`update children set up = true, seen_at = clock_timestamp()`.execute(db.query);
   const events = createPortEvents();
-  events.onServersChanged(async (_tx, ids) => void changedServers.push(...ids));
+  events.onServersChanged(async (tx, ids) => {
+    changedServers.push(...ids);
+    const found = await sql`select 1 from floating_ips f join ports p on p.id = f.port_id
+      where p.device_id = any(${[...ids]}::text[])`.execute(tx);
+    floatingSeen.push(found.rows.length);
+  });
   parts = {
     db,
     cascade,
@@ -114,6 +122,18 @@ const bind = (networkId: string, name: string) => db.transaction((tx) => parts.b
 const type = (answer: { body: { NeutronError: { type: string } } }) => answer.body.NeutronError.type;
 const routersIn = (sim: SimCloud, id: string) => [...sim.state.routers.values()].filter(({ name }) => name === id);
 
+/** A port that somebody else has in a child. */
+const foreign = (network_id: string) => ({
+  id: 'foreign-port',
+  network_id,
+  project_id: 'somebody',
+  mac_address: 'fa:16:3e:00:00:01',
+  status: 'ACTIVE',
+  device_id: 'something',
+  device_owner: 'network:floatingip',
+  security_groups: [],
+});
+
 describe('external networks', () => {
   it('are one network of the parent with a subnet for each child, which every tenant sees', async () => {
     const { id, subnets } = await external();
@@ -123,6 +143,41 @@ describe('external networks', () => {
       '172.24.1.0/24',
       '172.24.2.0/24',
     ]);
+  });
+
+  it('are read again without a second network, and come back when they were deleted here', async () => {
+    const feed = externalNetworkFeed(db, cascade);
+    const before = await external();
+    await feed.round(cascade.context('east'), undefined);
+    expect(await external()).toEqual(before);
+    const gone = await subnetIn('west');
+    await sql`delete from subnets where id = ${gone}`.execute(db.query);
+    await sql`update networks set subnets = array_remove(subnets, ${gone}) where id = ${before.id}`.execute(db.query);
+    await feed.round(cascade.context('west'), undefined);
+    const { id, subnets } = await external();
+    expect([id, subnets.length]).toEqual([before.id, 2]);
+    expect(subnets).toContain(await subnetIn('west'));
+  });
+
+  it('have no address to give that somebody uses in the child', async () => {
+    const subnet = [...east.state.subnets.values()].find(({ cidr }) => cidr === '172.24.1.0/24');
+    if (subnet === undefined) throw new Error('the simulated cloud has no external subnet');
+    const fixed_ips = [{ subnet_id: subnet.id, ip_address: '172.24.1.99' }];
+    east.state.ports.set('foreign-port', { ...foreign(subnet.network_id), fixed_ips });
+    const owner = async () =>
+      (
+        await sql<{ port_id: string }>`select port_id from ip_allocations where ip_address = '172.24.1.99'`.execute(
+          db.query,
+        )
+      ).rows;
+    await externalNetworkFeed(db, cascade).round(cascade.context('east'), undefined);
+    expect(await owner()).toEqual([{ port_id: 'child:east' }]);
+    const wanted = { floating_network_id: (await external()).id, floating_ip_address: '172.24.1.99' };
+    const refused = await call('admin', 'POST', '/floatingips', { floatingip: wanted });
+    expect([refused.status, type(refused)]).toEqual([409, 'IpAddressAlreadyAllocated']);
+    east.state.ports.delete('foreign-port');
+    await externalNetworkFeed(db, cascade).round(cascade.context('east'), undefined);
+    expect(await owner()).toEqual([]);
   });
 });
 
@@ -431,19 +486,17 @@ describe('floating IPs', () => {
       ),
     );
     expect((await call('alice', 'DELETE', `/floatingips/${made.body.floatingip.id}`)).status).toBe(204);
+    expect(floatingSeen.slice(-2)).toEqual([1, 0]);
   });
 
   it('show ERROR where the child has given the address to somebody else', async () => {
     const { id: floating_network_id } = await external();
     const seed = [...east.state.networks.values()].find((one) => one['router:external'] === true);
     const subnet = [...east.state.subnets.values()].find((one) => one.network_id === seed?.id);
-    const template = [...east.state.ports.values()][0];
-    if (subnet === undefined || template === undefined) throw new Error('the simulated cloud is empty');
+    if (subnet === undefined) throw new Error('the simulated cloud has no external subnet');
     const id = 'foreign-port';
     east.state.ports.set(id, {
-      ...template,
-      id,
-      network_id: subnet.network_id,
+      ...foreign(subnet.network_id),
       fixed_ips: [{ subnet_id: subnet.id, ip_address: '172.24.1.77' }],
     });
     const wanted = { floating_network_id, floating_ip_address: '172.24.1.77' };

@@ -103,8 +103,9 @@ async function bringNetwork(tx: Tx, child: string, config: ChildConfig, network:
        or (n.external and n.name = ${name} and exists (select 1 from external_networks o where o.network_id = n.id))
     order by is_mapped desc, n.created_at limit 1`.execute(tx);
   const id = found.rows[0]?.id ?? (await newNetwork(tx, network, name));
+  // One that was deleted here comes back, as long as the child has it.
   await sql`insert into external_networks (child, child_id, network_id) values (${child}, ${network.id}, ${id})
-    on conflict do nothing`.execute(tx);
+    on conflict (child, child_id) do update set network_id = excluded.network_id`.execute(tx);
   await sql`update networks set availability_zones = (
       select array_agg(distinct zone order by zone)
       from unnest(availability_zones || ${Object.keys(config.zones)}::text[]) as zone)
@@ -145,11 +146,11 @@ async function bringSubnet(tx: Tx, child: string, networkId: string, subnet: Chi
     select subnet_id from external_subnets where child = ${child} and child_id = ${subnet.id}`.execute(tx);
   const id = known.rows[0]?.subnet_id;
   const { name, gateway_ip, allocation_pools } = subnet;
-  if (id !== undefined) {
-    const row = await subnetStore.lock(tx, id);
+  const row = id === undefined ? undefined : await subnetStore.lock(tx, id);
+  if (row !== undefined) {
     const wanted = { name, gateway_ip, allocation_pools };
-    if (row !== undefined && !isSame(row, wanted)) await subnetStore.update(tx, id, wanted);
-    return id;
+    if (!isSame(row, wanted)) await subnetStore.update(tx, row.id, wanted);
+    return row.id;
   }
   const made = await subnetStore.insert(tx, {
     id: randomUUID(),
@@ -171,7 +172,10 @@ async function bringSubnet(tx: Tx, child: string, networkId: string, subnet: Chi
     tags: [],
   });
   await sql`insert into external_subnets (child, child_id, subnet_id, network_id)
-    values (${child}, ${subnet.id}, ${made.id}, ${networkId})`.execute(tx);
+    values (${child}, ${subnet.id}, ${made.id}, ${networkId})
+    on conflict (child, child_id) do update set subnet_id = excluded.subnet_id, network_id = excluded.network_id`.execute(
+    tx,
+  );
   await sql`update networks set subnets = array_append(subnets, ${made.id}) where id = ${networkId}`.execute(tx);
   return made.id;
 }

@@ -14,8 +14,10 @@ export interface ExternalSubnet {
 /** The children's subnets behind an external network. */
 export async function externalSubnets(query: Queryable, networkId: string): Promise<readonly ExternalSubnet[]> {
   const found = await sql<ExternalSubnet>`
-    select subnet_id, network_id, child, child_id from external_subnets
-    where network_id = ${networkId} order by child, subnet_id`.execute(query);
+    select e.subnet_id, e.network_id, e.child, e.child_id from external_subnets e
+    join subnets s on s.id = e.subnet_id where e.network_id = ${networkId} order by e.child, e.subnet_id`.execute(
+    query,
+  );
   return found.rows;
 }
 

@@ -179,6 +179,8 @@ async function changed(
 const UNTIED = { port_id: null, fixed_ip_address: null, router_id: null, status: 'DOWN' };
 
 async function remove(tx: Tx, parts: EdgeParts, row: FloatingIp, requestId: string): Promise<void> {
+  // Gone before servers are told to look again.
+  await floatingIps.remove(tx, row.id);
   await portsChanged(tx, parts, [row.port_id]);
   const port = await portStore.find(tx, row.floating_port_id);
   if (port !== undefined) await removePort(tx, parts, port);
@@ -201,22 +203,6 @@ export async function releaseFloatingIps(
     await floatingIps.update(tx, id, UNTIED);
     await parts.cascade.revise(tx, 'floating_ip', id);
   }
-}
-
-/** Floating addresses by port, in one query: servers show them beside their fixed ones. */
-export async function floatingAddresses(
-  query: Queryable,
-  portIds: readonly string[],
-): Promise<
-  ReadonlyMap<string, readonly { readonly fixed_ip_address: string; readonly floating_ip_address: string }[]>
-> {
-  const addresses = new Map<string, { fixed_ip_address: string; floating_ip_address: string }[]>();
-  if (portIds.length === 0) return addresses;
-  const found = await sql<{ port_id: string; fixed_ip_address: string; floating_ip_address: string }>`
-    select port_id, fixed_ip_address, floating_ip_address from floating_ips
-    where port_id = any(${[...portIds]}::text[]) order by created_at, id`.execute(query);
-  for (const { port_id, ...rest } of found.rows) addresses.set(port_id, [...(addresses.get(port_id) ?? []), rest]);
-  return addresses;
 }
 
 /** Neutron shows beside a floating IP what its port is: read for a whole page at once. */
