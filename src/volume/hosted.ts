@@ -1,6 +1,7 @@
 /** What volumes and snapshots have in common: a row that lives in one child, and what lists of them take. */
 import { type RawBuilder, type SqlBool, sql } from 'kysely';
 import { Type } from 'typebox';
+import type { Queryable } from '../db/database.ts';
 import { badRequest } from '../http/fault.ts';
 import type { Query, RequestContext } from '../http/service.ts';
 import { type BaseRow, computed, field, type FilterCondition, nullable, Timestamp } from '../resource/resource.ts';
@@ -90,6 +91,11 @@ export function listed(context: RequestContext, query: Query): readonly RawBuild
   if (!context.identity.isAdmin || !/^(1|true|yes|on|t|y)$/i.test(asked)) return [ofProject(context)];
   const project = [query.project_id ?? query['tenant_id'] ?? ''].flat()[0];
   return project === undefined || project === '' ? [] : [sql<SqlBool>`project_id = ${project}`];
+}
+
+/** The parent acted on the row: what a child showed before now is stale. */
+export async function markActed(query: Queryable, table: string, id: string): Promise<void> {
+  await sql`update ${sql.table(table)} set acted_at = clock_timestamp() where id = ${id}`.execute(query);
 }
 
 /** The project in Cinder's links. */

@@ -12,7 +12,7 @@ import { SETTLE_MS } from '../cascade/replicas.ts';
 import type { Queryable, Tx } from '../db/database.ts';
 import { type CloudCall, CloudError } from '../openstack/contract.ts';
 import type { Store } from '../resource/store.ts';
-import type { HostedRow } from './hosted.ts';
+import { type HostedRow, markActed } from './hosted.ts';
 
 /** The mark by which a child's volumes and snapshots are found again. */
 export const MARK = 'headwater_id';
@@ -310,11 +310,8 @@ async function endTask<R extends HostedRow, C extends ChildRecord>(
   await context.db.transaction(async (tx) => {
     const now = await of.store.lock(tx, row.id);
     if (now?.task !== row.task) return;
-    const ended = {
-      task: '',
-      acted_at: sql`clock_timestamp()` as unknown as string,
-      ...(fault === undefined ? {} : { fault }),
-    };
+    await markActed(tx, of.store.resource.table, row.id);
+    const ended = { task: '', ...(fault === undefined ? {} : { fault }) };
     const after = await of.store.update(tx, row.id, ended as Partial<R>, { revise: false });
     if (after !== undefined) await of.apply(tx, after, record);
   });

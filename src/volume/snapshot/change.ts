@@ -1,9 +1,9 @@
 /** Making snapshots, changing them, and their end; each in the caller's transaction, for the proxy to carry out. */
 import { randomUUID } from 'node:crypto';
-import { sql } from 'kysely';
 import type { Tx } from '../../db/database.ts';
 import type { RequestContext } from '../../http/service.ts';
 import { invalidSnapshot, invalidVolume } from '../faults.ts';
+import { markActed } from '../hosted.ts';
 import { count } from '../quota.ts';
 import { typeName } from '../type/type.ts';
 import { lockVolume, type VolumeCore } from '../volume/volume.ts';
@@ -91,7 +91,7 @@ export async function assignSnapshot(
   patch: Partial<Snapshot>,
   requestId?: string,
 ): Promise<void> {
-  const changed = { ...patch, acted_at: sql`clock_timestamp()` as unknown as string };
-  await snapshots.update(tx, row.id, changed, { revise: false });
+  await markActed(tx, 'volume_snapshots', row.id);
+  await snapshots.update(tx, row.id, patch, { revise: false });
   await core.cascade.want(tx, row.child, 'snapshot', row.id, requestId === undefined ? {} : { requestId });
 }

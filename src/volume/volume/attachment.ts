@@ -1,6 +1,7 @@
 /** Attachments: which server has a volume. The parent's own rows; the child's ids of servers are compute's affair. */
-import { type Generated, sql } from 'kysely';
+import type { Generated } from 'kysely';
 import type { Queryable, Tx } from '../../db/database.ts';
+import { markActed } from '../hosted.ts';
 import { type Volume, volumes } from './volume.ts';
 
 declare module '../../db/tables.ts' {
@@ -69,11 +70,6 @@ export async function refreshAttached(tx: Tx, row: Volume, status?: string): Pro
   const attached = rows
     .filter((one) => one.status !== 'attaching')
     .map(({ id, server_id, device, attached_at }) => ({ attachment_id: id, server_id, device, attached_at }));
-  const acted_at = sql`clock_timestamp()` as unknown as string;
-  await volumes.update(
-    tx,
-    row.id,
-    { attached, acted_at, ...(status === undefined ? {} : { status }) },
-    { revise: false },
-  );
+  await markActed(tx, 'volumes', row.id);
+  await volumes.update(tx, row.id, { attached, ...(status === undefined ? {} : { status }) }, { revise: false });
 }

@@ -11,6 +11,7 @@ import { volumeMissing } from '../faults.ts';
 import {
   hiddenFields,
   type HostedRow,
+  markActed,
   metadataFilter,
   nameLike,
   projectIn,
@@ -222,8 +223,8 @@ export async function assign(
   patch: Partial<Volume>,
   requestId?: string,
 ): Promise<Volume> {
-  const changed = { ...patch, acted_at: sql`clock_timestamp()` as unknown as string };
-  const after = await volumes.update(tx, row.id, changed, { revise: false });
+  await markActed(tx, 'volumes', row.id);
+  const after = await volumes.update(tx, row.id, patch, { revise: false });
   await core.cascade.want(tx, row.child, 'volume', row.id, requestId === undefined ? {} : { requestId });
   return after ?? row;
 }
