@@ -192,6 +192,16 @@ describe('subnets', () => {
     expect([refused.status, typeOf(refused)], refused.text).toEqual([status, type]);
   });
 
+  it('of external networks are shown to who names them, and listed to admins only', async () => {
+    const external = await make('admin', 'network', { 'router:external': true });
+    const subnet = await make('admin', 'subnet', { network_id: external.id, ip_version: 4, cidr: '172.30.0.0/24' });
+    expect((await call('alice', 'GET', `/networks/${external.id}`)).body.network.subnets).toEqual([subnet.id]);
+    expect((await call('alice', 'GET', `/subnets/${subnet.id}`)).status).toBe(200);
+    expect((await call('alice', 'GET', `/subnets?id=${subnet.id}`)).body.subnets).toEqual([]);
+    expect((await call('alice', 'PUT', `/subnets/${subnet.id}`, { subnet: { name: 'x' } })).status).toBe(404);
+    expect((await call('alice', 'POST', '/ports', { port: { network_id: external.id } })).status).toBe(403);
+  });
+
   it('change by the same rules', async () => {
     const { subnet } = await plain('alice', {
       cidr: '10.203.0.0/24',

@@ -8,6 +8,7 @@ import { networkTest } from './testing.ts';
 
 const { call, make, db, cascade, sims, serverNetworks } = await networkTest(['east', 'west']);
 const east = sims.east as NonNullable<typeof sims.east>;
+// As much of a request as these functions look at.
 const context = { requestId: 'req-1', identity: identities.alice, log: silent } as unknown as RequestContext;
 
 beforeEach(() => {
@@ -39,15 +40,6 @@ async function boot(
   );
   return { server_id, ports, resolved };
 }
-
-const inEast = (kind: 'networks' | 'subnets' | 'ports' | 'security-groups', name: string) =>
-  sql<{ child_id: string }>`select child_id from replicas where resource_id = ${name} and child = 'east'`
-    .execute(db.query)
-    .then(({ rows }) => {
-      const state = east.state as unknown as Record<string, ReadonlyMap<string, Record<string, unknown>>>;
-      const key = kind === 'security-groups' ? 'securityGroups' : kind;
-      return state[key]?.get(rows[0]?.child_id ?? '');
-    });
 
 describe('resolving', () => {
   it('speaks as Nova does', async () => {
@@ -178,14 +170,12 @@ describe('the child', () => {
     expect(ids).toHaveLength(2);
     expect(east.requests.count('POST network /ports')).toBe(1);
     expect(east.requests.count('POST network /networks')).toBe(1);
-    const theirs = ids.map((id) =>
-      (east.state.ports as unknown as ReadonlyMap<string, Record<string, unknown>>).get(id),
-    );
+    const theirs = ids.map((id) => east.state.ports.get(id));
     theirs.forEach((port, at) => {
       expect(port).toMatchObject({ name: ports[at]?.id, mac_address: ports[at]?.mac_address });
       expect(port?.fixed_ips).toMatchObject([{ ip_address: ports[at]?.fixed_ips[0]?.ip_address }]);
     });
-    const childSubnet = await inEast('subnets', subnet.id);
+    const childSubnet = [...east.state.subnets.values()].find(({ name }) => name === subnet.id);
     const [from, to] = [subnet.allocation_pools[0].end.replace('254', '253'), subnet.allocation_pools[0].end];
     expect(childSubnet).toMatchObject({
       cidr: subnet.cidr,
@@ -217,7 +207,7 @@ describe('the child', () => {
     expect(await serverNetworks.ensurePorts(cascade.context('east'), server_id)).toEqual([id]);
     expect(east.requests.count(/^POST network/)).toBe(0);
     // Bringing what is there already changes nothing; an address behind the parent's back is put right.
-    const theirs = east.state.ports as unknown as ReadonlyMap<string, Record<string, unknown>>;
+    const theirs = east.state.ports;
     expect(theirs.get(id ?? '')).toMatchObject({ name: ports[0]?.id });
   });
 
@@ -259,10 +249,11 @@ describe('the child', () => {
     const { server_id, ports } = await boot([{ network_id: network.id }]);
     const [id = ''] = await serverNetworks.ensurePorts(cascade.context('east'), server_id);
     await cascade.start();
-    const theirs = east.state.ports as unknown as Map<string, Record<string, unknown>>;
+    const theirs = east.state.ports;
     const port = theirs.get(id);
-    if (port !== undefined) port.status = 'ACTIVE';
-    theirs.set('broken', { ...port, id: 'broken', status: 7 });
+    if (port === undefined) throw new Error('the port is not in the child');
+    port.status = 'ACTIVE';
+    theirs.set('broken', Object.assign({ ...port, id: 'broken' }, JSON.parse('{"status": 7}')));
     const status = async () => (await call('alice', 'GET', `/ports/${ports[0]?.id}`)).body.port?.status;
     await vi.waitFor(async () => expect(await status()).toBe('ACTIVE'), { timeout: 10_000, interval: 100 });
     theirs.delete('broken');

@@ -33,6 +33,7 @@ export function subnetOperations({ db, cascade }: { readonly db: Db; readonly ca
     path: '/subnets',
     policies: plainPolicies('subnet', 'a subnet'),
     visible: visibleSubnets,
+    shown: shownSubnets,
     owned: ownOrAdmin,
     missing: subnetNotFound,
     bulk: true,
@@ -62,6 +63,15 @@ export function visibleSubnets(context: RequestContext): readonly RawBuilder<Sql
   return [
     sql<SqlBool>`(project_id = ${project}
       or network_id in (select n.id from networks n where n.shared or n.project_id = ${project}))`,
+  ];
+}
+
+/** Those of external networks are in no list, but a floating IP chooses its place by naming one. */
+function shownSubnets(context: RequestContext): readonly RawBuilder<SqlBool>[] {
+  if (context.identity.isAdmin) return [];
+  return [
+    sql<SqlBool>`(project_id = ${callersProject(context)} or network_id in (
+      select n.id from networks n where n.shared or n.external or n.project_id = ${callersProject(context)}))`,
   ];
 }
 

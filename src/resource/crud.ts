@@ -39,6 +39,8 @@ export interface Crud<R extends BaseRow> {
   };
   /** Which rows a caller may see at all. */
   readonly visible: (context: RequestContext) => readonly RawBuilder<SqlBool>[];
+  /** Which rows a caller sees who names one; the same as `visible` where it is not said. */
+  readonly shown?: (context: RequestContext) => readonly RawBuilder<SqlBool>[];
   /** Which rows a caller may change; the same as `visible` where it is not said. A row seen but not owned gives 403. */
   readonly owned?: (row: R, context: RequestContext) => boolean;
   /** What the rules are asked about, where that is more than the caller's own project. */
@@ -89,7 +91,7 @@ export function crudOperations<R extends BaseRow>(crud: Crud<R>): Operation[] {
       status: 200,
       summary: `Show a ${resource.name}`,
       handle: async (call) => {
-        const row = await store.find(crud.db.query, idOf(call), crud.visible(call.context));
+        const row = await store.find(crud.db.query, idOf(call), (crud.shown ?? crud.visible)(call.context));
         if (row === undefined) throw crud.missing(idOf(call));
         const fields = convention.paging.fields ? [call.query.fields ?? []].flat() : [];
         return { [resource.name]: renderer<R>(resource, convention, call.context, 'detail', fields)(row) };
