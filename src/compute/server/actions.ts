@@ -315,7 +315,7 @@ async function rebuild(dependencies: ServerDependencies, call: Call<RebuildBody>
     );
   });
   const shown = await view(dependencies, context, row);
-  const keep = [...(context.version >= 54 ? ['key_name'] : [])];
+  const keep = context.version >= 54 ? ['key_name'] : [];
   const answer = narrowed({ ...shown, adminPass }, context.version, keep) as Record<string, unknown>;
   if (context.version >= 57) answer.user_data = row.user_data;
   return new Reply(202, { server: answer }, { location: `${context.baseUrl}/servers/${row.id}` });

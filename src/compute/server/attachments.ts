@@ -6,7 +6,7 @@ import type { ServerPort } from '../../network/server-networks.ts';
 import type { ServerVolumeAttachment } from '../../volume/server-volumes.ts';
 import type { ServerDependencies } from './dependencies.ts';
 import { askerOf, findServer, withServer } from './lookup.ts';
-import { enqueue, refreshVolumes } from './records.ts';
+import { enqueue, refreshAddresses, refreshVolumes } from './records.ts';
 import type { ServerRow } from './resource.ts';
 import { rules } from './rules.ts';
 import { attachInterfaceSchema, attachVolumeSchema, isTrue, updateVolumeSchema } from './schema.ts';
@@ -302,6 +302,7 @@ function interfaceOperations(dependencies: ServerDependencies): Operation[] {
             body: { port_id: made.id },
             stateful: false,
           });
+          await refreshAddresses(tx, dependencies, [row.id]);
           return made;
         });
         return { interfaceAttachment: interfaceView(call.context, port) };

@@ -186,13 +186,13 @@ export async function requireMetadataQuota(
 }
 
 /** @throws Fault 400 for a zone that does not exist, or that the volumes are not in */
-export async function requireZone(
-  { cascade, db }: ServerDependencies,
+export function requireZone(
+  zones: readonly { readonly name: string; readonly children: readonly string[] }[],
   zone: string | undefined,
   children: readonly string[] | undefined,
-): Promise<void> {
+): void {
   if (zone === undefined) return;
-  const known = (await cascade.zones(db.query)).find(({ name }) => name === zone);
+  const known = zones.find(({ name }) => name === zone);
   if (known === undefined) throw badRequest('The requested availability zone is not available');
   if (children !== undefined && !known.children.some((child) => children.includes(child))) {
     throw badRequest(
@@ -207,8 +207,10 @@ export async function place(
   resolved: Resolved,
   zone: string | undefined,
   host: string | undefined,
+  together: readonly string[] | undefined,
 ): Promise<Placement | undefined> {
-  const restrictions = [resolved.networks.children, resolved.children, host === undefined ? undefined : [host]];
+  const forced = host === undefined ? undefined : [host];
+  const restrictions = [resolved.networks.children, resolved.children, forced, together];
   let among: readonly string[] | undefined;
   for (const children of restrictions) {
     if (children === undefined) continue;

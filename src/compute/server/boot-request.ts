@@ -46,11 +46,16 @@ type DeviceBody = Readonly<Record<string, unknown>>;
 /** The last part of what may be a URL. */
 export const idFromReference = (reference: string | number): string => String(reference).split('/').at(-1) ?? '';
 
+/** One request is one transaction, which must end within its time limit whatever the quota allows. */
+const COUNT_MAX = 1000;
+
 /** How many at least, and at most. @throws Fault 400 where they contradict each other */
 export function counts(body: CreateBody): { minimum: number; maximum: number } {
   const minimum = Number(body.min_count ?? 1);
   const maximum = Number(body.max_count ?? minimum);
+  if (minimum < 1 || maximum < 1) throw badRequest('min_count and max_count must be greater than 0');
   if (minimum > maximum) throw badRequest('min_count must be <= max_count');
+  if (maximum > COUNT_MAX) throw badRequest(`At most ${COUNT_MAX} servers can be created at once.`);
   return { minimum, maximum };
 }
 
@@ -131,7 +136,8 @@ export function devicesOf(body: CreateBody, maximum: number): BootDevice[] {
 export const rootDevice = (devices: readonly BootDevice[]): BootDevice | undefined =>
   devices.find(({ boot_index }) => boot_index === 0);
 
-const sizeOf = (value: unknown): number | null => (value === undefined || value === null ? null : Number(value));
+const sizeOf = (value: unknown): number | null =>
+  value === undefined || value === null || Number(value) === 0 ? null : Number(value);
 
 function fromApi(device: DeviceBody, hasImage: boolean): BootDevice {
   const { uuid, source_type, destination_type, boot_index, volume_size, delete_on_termination, ...others } = device;

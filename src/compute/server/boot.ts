@@ -11,6 +11,7 @@ import type { RequestContext } from '../../http/service.ts';
 import { QuotaExceeded } from '../../resource/quota.ts';
 import { affordable, place, placeOf, projectOf, requireZone, resolve, type Resolved } from './boot-lookup.ts';
 import { type CreateBody, counts, rootDevice } from './boot-request.ts';
+import { childrenOfGroup, findServerGroup, joinServerGroup } from '../server-group/server-group.ts';
 import type { ServerDependencies } from './dependencies.ts';
 import { addressesOf, closeAction, faultOf, recordAction } from './records.ts';
 import { type BootDevice, type BootRequest, hostnameOf, type ServerRow, serverStore } from './resource.ts';
@@ -45,9 +46,13 @@ export async function boot(
   if (body.hostname !== undefined && maximum > 1) {
     throw badRequest('Unable to allocate a single hostname to multiple instances');
   }
-  const resolved = await resolve(dependencies, context, body, maximum);
-  await requireZone(dependencies, zone, resolved.children);
-  const placement = await place(dependencies, resolved, zone, host);
+  const [resolved, zones, group] = await Promise.all([
+    resolve(dependencies, context, body, maximum),
+    dependencies.cascade.zones(dependencies.db.query),
+    groupOf(dependencies, context, hints),
+  ]);
+  requireZone(zones, zone, resolved.children);
+  const placement = await place(dependencies, resolved, zone, host, group?.children);
   const count = await affordable(dependencies, context, resolved.flavor, minimum, maximum);
   const reservation_id = `r-${randomBytes(4).toString('hex')}`;
   const admin_pass = body.adminPass ?? randomPassword();
@@ -65,12 +70,17 @@ export async function boot(
           index,
           count: maximum,
           zone,
-          hints,
           reservation_id,
           admin_pass,
         });
         made.push(await store(tx, dependencies, context, body, resolved, placement, draft));
       }
+      if (group !== undefined)
+        await joinServerGroup(
+          tx,
+          group.id,
+          made.map(({ id }) => id),
+        );
       return made;
     });
     dependencies.cascade.poke(placement?.child);
@@ -78,6 +88,20 @@ export async function boot(
   } catch (error) {
     throw error instanceof QuotaExceeded ? quotaFault(error) : error;
   }
+}
+
+/** The server group of a boot's hints; servers that must be together can only be so in one child. */
+async function groupOf(
+  { db }: ServerDependencies,
+  context: RequestContext,
+  hints: Readonly<Record<string, unknown>>,
+): Promise<{ readonly id: string; readonly children: readonly string[] | undefined } | undefined> {
+  if (hints.group === undefined) return undefined;
+  const id = String(hints.group).slice(0, 64);
+  const group = await findServerGroup(db.query, context, id);
+  if (group === undefined) throw badRequest(`Instance group ${id} could not be found.`);
+  const children = group.policy === 'affinity' ? [...(await childrenOfGroup(db.query, id)).keys()] : [];
+  return { id, children: children.length === 0 ? undefined : children };
 }
 
 /** Nova's words for a quota that does not allow it. */
@@ -96,7 +120,6 @@ interface Draft {
   readonly index: number;
   readonly count: number;
   readonly zone: string | undefined;
-  readonly hints: Readonly<Record<string, unknown>>;
   readonly reservation_id: string;
   readonly admin_pass: string;
 }
@@ -110,8 +133,6 @@ function draftOf(context: RequestContext, body: CreateBody, resolved: Resolved, 
     admin_pass: draft.admin_pass,
     block_devices: devices,
     personality: body.personality ?? [],
-    scheduler_hints: draft.hints,
-    no_network: body.networks === 'none',
   };
   const now = new Date().toISOString();
   return {

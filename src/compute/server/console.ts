@@ -18,6 +18,7 @@ export async function consoleOutput(
   length: number | string | null | undefined,
 ): Promise<string> {
   if (row.child === null || row.child_id === null) throw conflict(`Instance ${row.id} is not ready`);
+  if (cascade.child(row.child) === undefined) throw conflict(`Instance ${row.id} is not ready`);
   const child = cascade.context(row.child, context.requestId);
   const body = { 'os-getConsoleOutput': length === undefined || length === null ? {} : { length: Number(length) } };
   try {

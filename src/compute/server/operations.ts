@@ -1,9 +1,11 @@
 /** Create, list, show, update and delete of servers. */
+import type { Queryable } from '../../db/database.ts';
 import { compute } from '../../http/conventions.ts';
 import { type Call, type Operation, operation, Reply, type RequestContext } from '../../http/service.ts';
 import { renderer } from '../../resource/render.ts';
 import { boot } from './boot.ts';
 import type { CreateBody } from './boot-request.ts';
+import '../server-group/server-group.ts';
 import type { ServerDependencies } from './dependencies.ts';
 import { hostStatuses } from './host-status.ts';
 import { listServers } from './list.ts';
@@ -24,8 +26,13 @@ export async function view(
   if (context.version >= 16 && context.allowed(inner.hostStatus.name)) {
     shown.host_status = (await hostStatuses(dependencies))(row);
   }
-  if (context.version >= 71) shown.server_groups = [];
+  if (context.version >= 71) shown.server_groups = await groupsOfServer(dependencies.db.query, row.id);
   return shown;
+}
+
+async function groupsOfServer(query: Queryable, id: string): Promise<string[]> {
+  const rows = await query.selectFrom('server_group_members').select('group_id').where('server_id', '=', id).execute();
+  return rows.map(({ group_id }) => group_id);
 }
 
 const LATER =

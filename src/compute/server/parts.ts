@@ -127,7 +127,9 @@ function metadataOperations(dependencies: ServerDependencies): Operation[] {
       handle: async (call) => {
         const key = call.params.key as string;
         item(await findServer(dependencies, call), key);
-        await save(call, 'delete metadata', ({ [key]: _, ...rest }) => rest);
+        await save(call, 'delete metadata', (before) =>
+          Object.fromEntries(Object.entries(before).filter(([name]) => name !== key)),
+        );
       },
     }),
   ];

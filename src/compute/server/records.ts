@@ -149,11 +149,12 @@ export async function dropPending(tx: Tx, { images }: ServerDependencies, row: S
 export async function bury(tx: Tx, dependencies: ServerDependencies, id: string): Promise<void> {
   const row = await serverStore.lock(tx, id);
   if (row === undefined || row.deleted_at !== null) return;
+  // Quota, ports, volumes: in the order of a boot, so that the two never wait for each other.
+  const counted = Object.entries(footprint(row)).map(([resource, value]) => [resource, -value]);
+  await dependencies.quotas.reserve(tx, row.project_id, Object.fromEntries(counted) as Record<string, number>);
   await dropPending(tx, dependencies, row);
   await dependencies.network.detach(tx, id);
   await dependencies.volumes.release(tx, id);
-  const counted = Object.entries(footprint(row)).map(([resource, value]) => [resource, -value]);
-  await dependencies.quotas.reserve(tx, row.project_id, Object.fromEntries(counted) as Record<string, number>);
   const now = await clock(tx);
   await closeOpenActions(tx, { ...row, pending: [] });
   await change(tx, row, {

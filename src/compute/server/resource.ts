@@ -45,9 +45,6 @@ export interface BootRequest {
   readonly admin_pass: string | null;
   readonly block_devices: readonly BootDevice[];
   readonly personality: readonly unknown[];
-  readonly scheduler_hints: Readonly<Record<string, unknown>>;
-  /** Whether the request said `networks: none`. */
-  readonly no_network: boolean;
 }
 
 /** A block device of the boot in Nova's v2 form, with the parent's ids. */

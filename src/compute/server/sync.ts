@@ -158,7 +158,7 @@ export async function applyServer(dependencies: ServerDependencies, id: string, 
 }
 
 const moment = (text: string | null | undefined): string | null =>
-  typeof text !== 'string' || Number.isNaN(Date.parse(text)) ? null : /Z$/.test(text) ? text : `${text}Z`;
+  typeof text !== 'string' || Number.isNaN(Date.parse(text)) ? null : text.endsWith('Z') ? text : `${text}Z`;
 
 /** What of a row differs from what the child shows; undefined where nothing does. */
 function patchOf(row: ServerRow, server: ChildServer): Partial<ServerRow> | undefined {

@@ -8,13 +8,11 @@ import { createImage } from '../../image/image.ts';
 import { createNetwork } from '../../network/index.ts';
 import { createCloudClient } from '../../openstack/client.ts';
 import { createSimCloud, type SimCloud } from '../../sim/cloud.ts';
-import { silent as quiet, type TestAnswer, testApi } from '../../testing/api.ts';
+import { silent, type TestAnswer, testApi } from '../../testing/api.ts';
 import { testDatabase } from '../../testing/database.ts';
 import type { ServerVolumes } from '../../volume/server-volumes.ts';
 import { notFound } from '../../http/fault.ts';
 import { createCompute } from '../index.ts';
-
-const silent = process.env.TEST_LOG ? (await import('pino')).pino({ level: process.env.TEST_LOG }) : quiet;
 
 export interface ServerTest {
   readonly db: Awaited<ReturnType<typeof testDatabase>>;
@@ -64,7 +62,8 @@ export async function until<T>(look: () => Promise<T | undefined | false>, patie
   }
 }
 
-export async function serverTest(): Promise<ServerTest> {
+/** @param options.proxies false: nothing is carried out in the children */
+export async function serverTest(options: { readonly proxies?: boolean } = {}): Promise<ServerTest> {
   const db = await testDatabase();
   const [east, west] = await Promise.all([createSimCloud({ name: 'east' }), createSimCloud({ name: 'west' })]);
   const cascade = await createCascade({
@@ -97,10 +96,12 @@ export async function serverTest(): Promise<ServerTest> {
   });
   const api = testApi([service, network, images.service]);
   await sql`update children set up = true, seen_at = clock_timestamp()`.execute(db.query);
-  await sql`insert into identity_domains (id, name) values ('default', 'Default') on conflict do nothing`.execute(db.query);
+  await sql`insert into identity_domains (id, name) values ('default', 'Default') on conflict do nothing`.execute(
+    db.query,
+  );
   await sql`insert into identity_projects (id, name, domain_id, parent_id)
     select id, id, 'default', 'default' from unnest(array['p0', 'p1', 'p2']) as id`.execute(db.query);
-  await cascade.start();
+  if (options.proxies !== false) await cascade.start();
 
   const made = async (answer: Promise<TestAnswer>): Promise<TestAnswer['body']> => {
     const { status, body, text } = await answer;
