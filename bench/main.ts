@@ -3,7 +3,7 @@
  * to the parent (over both of its clouds) and straight to its first cloud; without, the parent is measured alone, over
  * simulated children.
  *
- *   npm run bench -- [--servers 1000000] [--child-servers 1000] [--boots 10] [--folder /var/tmp/headwater-bench] [--keep]
+ *   npm run bench -- [--servers 1000000] [--child-servers 1000] [--boots 10] [--folder /var/tmp/headwater-bench] [--keep] [--simulated]
  */
 import { rmSync } from 'node:fs';
 import { cpus } from 'node:os';
@@ -23,6 +23,7 @@ const { values: options } = parseArgs({
     boots: { type: 'string', default: '10' },
     folder: { type: 'string', default: '/var/tmp/headwater-bench' },
     keep: { type: 'boolean', default: false },
+    simulated: { type: 'boolean', default: false },
   },
 });
 
@@ -150,7 +151,7 @@ function table(servers: number, parent: Figures, child: Figures | undefined): st
 async function main(): Promise<void> {
   const { folder } = options;
   if (!options.keep) rmSync(folder, { recursive: true, force: true });
-  const real = await testbedAuths();
+  const real = options.simulated ? [] : await testbedAuths();
   say(
     real.length > 0
       ? 'the testbed is up: the parent is over its clouds'

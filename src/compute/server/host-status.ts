@@ -2,8 +2,26 @@
 import type { ServerDependencies } from './dependencies.ts';
 import type { ServerRow } from './resource.ts';
 
-/** A function that tells the host status of servers, from one look at the children. */
-export async function hostStatuses({ cascade, db }: ServerDependencies): Promise<(row: ServerRow) => string> {
+type StatusOf = (row: ServerRow) => string;
+
+/** A child's health is looked at every few seconds; to ask the database for it at every show would say nothing newer. */
+const FRESH_MS = 1000;
+const known = new WeakMap<
+  ServerDependencies['cascade'],
+  { readonly until: number; readonly statuses: Promise<StatusOf> }
+>();
+
+/** A function that tells the host status of servers, at most a second old. */
+export function hostStatuses(dependencies: ServerDependencies): Promise<StatusOf> {
+  const last = known.get(dependencies.cascade);
+  if (last !== undefined && Date.now() < last.until) return last.statuses;
+  const statuses = readStatuses(dependencies);
+  known.set(dependencies.cascade, { until: Date.now() + FRESH_MS, statuses });
+  statuses.catch(() => known.delete(dependencies.cascade));
+  return statuses;
+}
+
+async function readStatuses({ cascade, db }: ServerDependencies): Promise<StatusOf> {
   const [children, proxies] = await Promise.all([
     cascade.children(db.query),
     cascade.proxies(db.query, 'nova-compute'),
