@@ -12,6 +12,7 @@ import { countQuota } from './network-quota.ts';
 import { type NetworkRow, networkStore } from './network-resource.ts';
 import { portStore } from './port-resource.ts';
 import { ensureDefaultGroup } from './security-group-default.ts';
+import { routersFollowNetwork } from './router-interface.ts';
 
 /** What Geneve leaves of an Ethernet frame of 1500 bytes; also what stock children give their tenants. */
 export const TENANT_MTU = 1442;
@@ -137,7 +138,9 @@ export async function bindNetwork(tx: Tx, cascade: Cascade, networkId: string, c
   // Not `updated_at` nor the revision: where it lives is no change of the network.
   const bound = await sql`update networks set child = ${child}, availability_zones = ${served}::text[]
     where id = ${networkId} and (child is null or child = ${child}) returning 1`.execute(tx);
-  return bound.rows.length > 0;
+  if (bound.rows.length === 0) return false;
+  await routersFollowNetwork(tx, cascade, networkId, child);
+  return true;
 }
 
 /** Deletes what goes with a network, in its transaction; the row itself is the caller's. */
