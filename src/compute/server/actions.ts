@@ -1,16 +1,18 @@
 /** Actions on servers: what is checked and shown at once, and what is left to the server's proxy. */
 import type { Tx } from '../../db/database.ts';
-import { badRequest, conflict, Fault, notFound } from '../../http/fault.ts';
-import { type Call, type Operation, operation, type PolicyRule, Reply } from '../../http/service.ts';
+import { badRequest, Fault } from '../../http/fault.ts';
+import { type Call, type Operation, type PolicyRule, Reply } from '../../http/service.ts';
 import { QuotaExceeded } from '../../resource/quota.ts';
 import { quotaFault, randomPassword } from './boot.ts';
 import { requireFitting, requireMetadataQuota } from './boot-lookup.ts';
 import { idFromReference } from './boot-request.ts';
+import { act } from './act.ts';
 import { consoleOutput } from './console.ts';
 import type { ServerDependencies } from './dependencies.ts';
 import { askerOf, findServer, withServer } from './lookup.ts';
-import { narrowed, remove, view } from './operations.ts';
-import { change, clock, difference, enqueue, faultOf, footprint, recordAction, states } from './records.ts';
+import { narrowed, view } from './operations.ts';
+import { ownActions } from './own-actions.ts';
+import { difference, enqueue, footprint, states } from './records.ts';
 import type { ServerRow } from './resource.ts';
 import { rules } from './rules.ts';
 import {
@@ -18,21 +20,13 @@ import {
   consoleOutputSchema,
   createImageSchema,
   emptyActionSchema,
-  lockSchema,
   rebootSchema,
   rebuildSchema,
   rescueSchema,
-  resetStateSchema,
   resizeSchema,
   unshelveSchema,
 } from './schema.ts';
 import { HARD_REBOOT_TASKS, PLAIN_ACTIONS, requireState } from './state.ts';
-
-type Definition<Body> = Pick<Operation<Body>, 'action' | 'policy' | 'body' | 'summary' | 'handle'> &
-  Partial<Pick<Operation<Body>, 'status' | 'since' | 'until'>>;
-
-const act = <Body = unknown>(definition: Definition<Body>): Operation =>
-  operation<Body>({ method: 'POST', path: '/servers/:server_id/action', status: 202, ...definition });
 
 /** `POST /servers/:server_id/action`, all of them. */
 export function actionOperations(dependencies: ServerDependencies): Operation[] {
@@ -354,91 +348,4 @@ async function snapshot(
   const body = { name, metadata, image_id: id };
   await send(dependencies, tx, row, call, 'createImage', 'createImage', body, 'image_snapshot');
   return id;
-}
-
-/** Actions that no child need know of, and those that are not served. */
-function ownActions(dependencies: ServerDependencies): Operation[] {
-  const refused = (action: string, policy: PolicyRule, until?: number): Operation =>
-    act({
-      action,
-      policy,
-      status: 200,
-      ...(until === undefined ? {} : { until }),
-      summary: 'Not served: remote consoles lie in the child',
-      handle: async (call) => {
-        await findServer(dependencies, call);
-        throw badRequest('Unavailable console type.');
-      },
-    });
-  return [
-    act<{ locked_reason?: string } | null>({
-      action: 'lock',
-      policy: rules.lock,
-      body: lockSchema,
-      summary: 'Lock a server',
-      handle: (call) =>
-        withServer(dependencies, call, async (tx, row) => {
-          await recordAction(tx, row.id, 'lock', askerOf(call.context));
-          const reason = call.context.version >= 73 ? (call.body?.locked_reason ?? null) : null;
-          await change(tx, row, { locked: true, locked_reason: reason });
-        }),
-    }),
-    act({
-      action: 'unlock',
-      policy: rules.unlock,
-      body: emptyActionSchema('unlock'),
-      summary: 'Unlock a server',
-      handle: (call) =>
-        withServer(dependencies, call, async (tx, row) => {
-          await recordAction(tx, row.id, 'unlock', askerOf(call.context));
-          await change(tx, row, { locked: false, locked_reason: null });
-        }),
-    }),
-    act<{ state: 'active' | 'error' }>({
-      action: 'os-resetState',
-      policy: rules.resetState,
-      body: resetStateSchema,
-      summary: 'Reset the state of a server',
-      handle: (call) =>
-        withServer(dependencies, call, async (tx, row) => {
-          if (row.child_id === null) throw conflict(`Instance ${row.id} is not ready`);
-          // The child must agree, or its next change would undo it.
-          await enqueue(tx, dependencies, row, askerOf(call.context), {
-            action: 'os-resetState',
-            record: 'resetState',
-            body: { state: call.body.state },
-            stateful: true,
-            patch: {
-              ...states(call.body.state, null),
-              ...(call.body.state === 'error'
-                ? { fault_record: faultOf('The state was reset by an administrator.', await clock(tx)) }
-                : {}),
-            },
-          });
-        }),
-    }),
-    act({
-      action: 'forceDelete',
-      policy: rules.forceDelete,
-      body: emptyActionSchema('forceDelete'),
-      summary: 'Delete a server in any state',
-      handle: (call) => remove(dependencies, call, 'forceDelete'),
-    }),
-    ...['os-getVNCConsole', 'os-getSPICEConsole', 'os-getRDPConsole', 'os-getSerialConsole'].map((action) =>
-      refused(action, rules.remoteConsole, 5),
-    ),
-    operation({
-      method: 'POST',
-      path: '/servers/:server_id/remote-consoles',
-      policy: rules.remoteConsole,
-      since: 6,
-      status: 200,
-      summary: 'Not served: remote consoles lie in the child',
-      handle: async (call) => {
-        const row = await findServer(dependencies, call);
-        if (row.child_id === null) throw notFound(`Instance ${row.id} is not ready`);
-        throw badRequest('Unavailable console type.');
-      },
-    }),
-  ];
 }

@@ -122,7 +122,6 @@ async function applyRecord(
   if (row.child !== context.child || row.child_id !== server.id || row.deleted_at !== null) {
     // It carries our mark and is not the one: a create that was thought lost, or one that outlived its server.
     if (isGone || server['OS-EXT-STS:task_state'] === 'deleting') return;
-    if (row.child === context.child && row.child_id === null && row.deleted_at === null) return;
     context.log.warn({ server_id: row.id, child: context.child }, 'deleting a stray server');
     await deleteServer(context, row, server.id);
     return;

@@ -1,0 +1,97 @@
+/** Actions that are the parent's own (locks, states, deletion), and those that are not served. */
+import { badRequest, conflict, notFound } from '../../http/fault.ts';
+import { type Operation, operation, type PolicyRule } from '../../http/service.ts';
+import { act } from './act.ts';
+import type { ServerDependencies } from './dependencies.ts';
+import { askerOf, findServer, withServer } from './lookup.ts';
+import { remove } from './operations.ts';
+import { change, clock, enqueue, faultOf, recordAction, states } from './records.ts';
+import { rules } from './rules.ts';
+import { emptyActionSchema, lockSchema, resetStateSchema } from './schema.ts';
+
+/** Actions that no child need know of, and those that are not served. */
+export function ownActions(dependencies: ServerDependencies): Operation[] {
+  const refused = (action: string, policy: PolicyRule, until?: number): Operation =>
+    act({
+      action,
+      policy,
+      status: 200,
+      ...(until === undefined ? {} : { until }),
+      summary: 'Not served: remote consoles lie in the child',
+      handle: async (call) => {
+        await findServer(dependencies, call);
+        throw badRequest('Unavailable console type.');
+      },
+    });
+  return [
+    act<{ locked_reason?: string } | null>({
+      action: 'lock',
+      policy: rules.lock,
+      body: lockSchema,
+      summary: 'Lock a server',
+      handle: (call) =>
+        withServer(dependencies, call, async (tx, row) => {
+          await recordAction(tx, row.id, 'lock', askerOf(call.context));
+          const reason = call.context.version >= 73 ? (call.body?.locked_reason ?? null) : null;
+          await change(tx, row, { locked: true, locked_reason: reason });
+        }),
+    }),
+    act({
+      action: 'unlock',
+      policy: rules.unlock,
+      body: emptyActionSchema('unlock'),
+      summary: 'Unlock a server',
+      handle: (call) =>
+        withServer(dependencies, call, async (tx, row) => {
+          await recordAction(tx, row.id, 'unlock', askerOf(call.context));
+          await change(tx, row, { locked: false, locked_reason: null });
+        }),
+    }),
+    act<{ state: 'active' | 'error' }>({
+      action: 'os-resetState',
+      policy: rules.resetState,
+      body: resetStateSchema,
+      summary: 'Reset the state of a server',
+      handle: (call) =>
+        withServer(dependencies, call, async (tx, row) => {
+          if (row.child_id === null) throw conflict(`Instance ${row.id} is not ready`);
+          // The child must agree, or its next change would undo it.
+          await enqueue(tx, dependencies, row, askerOf(call.context), {
+            action: 'os-resetState',
+            record: 'resetState',
+            body: { state: call.body.state },
+            stateful: true,
+            patch: {
+              ...states(call.body.state, null),
+              ...(call.body.state === 'error'
+                ? { fault_record: faultOf('The state was reset by an administrator.', await clock(tx)) }
+                : {}),
+            },
+          });
+        }),
+    }),
+    act({
+      action: 'forceDelete',
+      policy: rules.forceDelete,
+      body: emptyActionSchema('forceDelete'),
+      summary: 'Delete a server in any state',
+      handle: (call) => remove(dependencies, call, 'forceDelete'),
+    }),
+    ...['os-getVNCConsole', 'os-getSPICEConsole', 'os-getRDPConsole', 'os-getSerialConsole'].map((action) =>
+      refused(action, rules.remoteConsole, 5),
+    ),
+    operation({
+      method: 'POST',
+      path: '/servers/:server_id/remote-consoles',
+      policy: rules.remoteConsole,
+      since: 6,
+      status: 200,
+      summary: 'Not served: remote consoles lie in the child',
+      handle: async (call) => {
+        const row = await findServer(dependencies, call);
+        if (row.child_id === null) throw notFound(`Instance ${row.id} is not ready`);
+        throw badRequest('Unavailable console type.');
+      },
+    }),
+  ];
+}
