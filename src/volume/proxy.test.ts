@@ -169,10 +169,23 @@ describe('volumes of servers', () => {
     await db.transaction((tx) => volumes.unwind(tx, id, server));
     expect((await bench.call('alice', 'GET', `/volumes/${id}`)).body.volume.status).toBe('in-use');
     await db.transaction((tx) => volumes.detach(tx, id, server));
-    for (const one of [...inChild.attachments]) detachVolume(inChild, one.server_id);
+    for (const one of inChild.attachments) detachVolume(inChild, one.server_id);
     const free = await bench.becomes(`/volumes/${id}`, 'available');
     expect(free.body.volume.attachments).toEqual([]);
     expect((await volumes.attachmentsOf(db.query, [server])).size).toBe(0);
+  });
+
+  it('outlive their server where somebody has a snapshot of them', async () => {
+    const server = randomUUID();
+    const id = await bench.created(EAST);
+    await bench.becomes(`/volumes/${id}`, 'available');
+    const taken = await bench.call('alice', 'POST', '/snapshots', { snapshot: { volume_id: id } });
+    await db.transaction((tx) =>
+      bench.serverVolumes.attach(tx, id, { server_id: server, delete_on_termination: true }),
+    );
+    await db.transaction((tx) => bench.serverVolumes.release(tx, server));
+    expect((await bench.call('alice', 'GET', `/volumes/${id}`)).body.volume.status).toBe('available');
+    expect((await bench.call('alice', 'GET', `/snapshots/${taken.body.snapshot.id}`)).status).toBe(200);
   });
 
   it('are made by a boot, and go with it where they are to', async () => {
@@ -198,7 +211,7 @@ describe('volumes of servers', () => {
     bench.cascade.poke('east');
     // The child's server lets go a moment after the parent's was called gone.
     await new Promise((resolve) => setTimeout(resolve, 100));
-    for (const one of [...inChild.attachments]) detachVolume(inChild, one.server_id);
+    for (const one of inChild.attachments) detachVolume(inChild, one.server_id);
     await bench.becomes(`/volumes/${id}`, 'gone');
     expect(inEast(id)).toEqual([]);
   });

@@ -86,6 +86,9 @@ describe('volumes', () => {
     const small = await bench.call('alice', 'POST', '/volumes', { volume: { snapshot_id: snapshot, size: 1 } });
     expect(small.body.badRequest.message).toContain('cannot be smaller than the snapshot size 2GB');
 
+    const forced = await bench.call('admin', 'POST', `/volumes/${first}/action`, { 'os-force_delete': {} });
+    expect(forced.status).toBe(400);
+
     // Everything of it goes, the snapshot first.
     const no = await bench.call('alice', 'DELETE', `/volumes/${first}?cascade=true`);
     expect([no.status, no.text]).toEqual([202, expect.any(String)]);

@@ -102,7 +102,9 @@ export function snapshotOperations(core: VolumeCore): Operation[] {
           asked.force !== null &&
           !isTrue(asked.force)
         ) {
-          throw badRequest(`Since microversion 3.${FORCE_IMPLIED} the only value of 'force' is true.`);
+          throw badRequest(
+            `Since microversion 3.${FORCE_IMPLIED} of the Block Storage API, the 'force' option is invalid for this request. For backward compatibility, however, when the 'force' flag is passed with a value evaluating to True, it is silently ignored.`,
+          );
         }
         const wanted = {
           volume_id: asked.volume_id,

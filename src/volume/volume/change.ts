@@ -16,7 +16,7 @@ const DELETABLE = new Set(['available', 'error', 'error_restoring', 'error_exten
 export interface DeleteOptions {
   /** Its snapshots go as well. */
   readonly cascade?: boolean;
-  /** Whatever its status. */
+  /** Whatever its status; attachments and snapshots stand against it all the same. */
   readonly force?: boolean;
   /** Its server went: the child may show it in use for a moment. */
   readonly released?: boolean;
@@ -30,6 +30,8 @@ export interface DeleteOptions {
 export async function deleteVolume(core: VolumeCore, tx: Tx, row: Volume, options: DeleteOptions = {}): Promise<void> {
   if (row.task === 'delete' && options.force !== true) return;
   const own = await snapshots.select(tx, [sql<boolean>`volume_id = ${row.id}`]);
+  // Nobody's snapshots go because a server does; nor would its Nova's delete of the volume have been taken.
+  if (options.released === true && own.length > 0) return;
   if (options.released !== true) await refuseDelete(tx, row, own, options);
   for (const snapshot of own) await deleteSnapshot(core, tx, snapshot, { force: options.force === true });
   const unheard = row.child_id === null && row.create_sent_at === null;
@@ -48,13 +50,13 @@ export async function deleteVolume(core: VolumeCore, tx: Tx, row: Volume, option
 }
 
 async function refuseDelete(tx: Tx, row: Volume, own: readonly Snapshot[], options: DeleteOptions): Promise<void> {
-  if (options.force === true) return;
   const attached = await attachmentsOfVolumes(tx, [row.id]);
   const busy = own.filter(({ status }) => !['available', 'error', 'deleting'].includes(status));
   const withSnapshots = options.cascade === true ? busy.length > 0 : own.length > 0;
   // One that is being made for nobody may be given up: its child may be down for long.
   const isWaiting = row.status === 'creating' && row.child_id === null;
-  if ((DELETABLE.has(row.status) || isWaiting) && attached.length === 0 && !withSnapshots) return;
+  if ((DELETABLE.has(row.status) || isWaiting || options.force === true) && attached.length === 0 && !withSnapshots)
+    return;
   throw invalidVolume(
     'Volume status must be available or error or error_restoring or error_extending or error_managing and must not be migrating, attached, belong to a group, have snapshots, awaiting a transfer, or be disassociated from snapshots after volume transfer.',
   );

@@ -172,7 +172,17 @@ declare module '../../db/tables.ts' {
 export const volumes = createStore<typeof volume, Volume>(volume);
 
 /** Statuses in which nothing is under way in the child. */
-export const RESTING = ['available', 'in-use', 'error', 'error_deleting', 'error_extending'];
+export const RESTING = [
+  'available',
+  'in-use',
+  'error',
+  'error_deleting',
+  'error_extending',
+  'error_restoring',
+  'error_backing-up',
+  'maintenance',
+  'awaiting-transfer',
+];
 
 /** What the volume service is made from. */
 export interface VolumeCore {
