@@ -1,15 +1,17 @@
 /** `headwater demo` (and `npm start`): a parent over two simulated children, ready for a first boot. */
 import { randomBytes } from 'node:crypto';
-import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { Readable } from 'node:stream';
 import { pino } from 'pino';
 import { parse, stringify } from 'yaml';
+import { startEmbedded } from '../db/embedded.ts';
 import { createCloudClient } from '../openstack/client.ts';
 import type { CloudEntry } from '../openstack/clouds-yaml.ts';
 import type { CloudApi } from '../openstack/contract.ts';
 import { createSimCloud, type SimCloud } from '../sim/cloud.ts';
 import { type Config, ConfigError } from './config.ts';
+import { lockFolder } from './folder-lock.ts';
 import { startParent } from './parent.ts';
 import { untilStopped } from './serve.ts';
 
@@ -30,13 +32,30 @@ export async function demo(options: {
   readonly reset?: boolean;
 }): Promise<void> {
   const data_dir = dataFolder(options.dataDir);
-  if (options.reset === true) rmSync(data_dir, { recursive: true, force: true });
-  mkdirSync(data_dir, { recursive: true, mode: 0o755 });
+  const unlock = await lockFolder(data_dir);
+  try {
+    if (options.reset === true) await emptyFolder(data_dir);
+    await serveDemo(options.listen, data_dir);
+  } finally {
+    unlock();
+  }
+}
+
+/** Everything but the lock, which is ours by now. A database server that outlived a killed demo is ended first. */
+async function emptyFolder(data_dir: string): Promise<void> {
+  const database = join(data_dir, 'postgres');
+  if (existsSync(database)) await (await startEmbedded({ data_dir: database })).stop();
+  for (const name of readdirSync(data_dir)) {
+    if (name !== 'process') rmSync(join(data_dir, name), { recursive: true, force: true });
+  }
+}
+
+async function serveDemo(listen: string, data_dir: string): Promise<void> {
   const cloudsFile = join(data_dir, 'clouds.yaml');
-  const url = `http://${options.listen}`;
+  const url = `http://${listen}`;
   const clouds = readClouds(cloudsFile) ?? newClouds(url);
   for (const cloud of Object.values(clouds.clouds)) cloud.auth.auth_url = `${url}/identity/v3`;
-  const config = configOf(options.listen, data_dir);
+  const config = configOf(listen, data_dir);
   const sims = await startChildren(data_dir);
   try {
     const parent = await startParent(config, {

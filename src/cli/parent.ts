@@ -154,7 +154,7 @@ export async function startParent(config: Config, options: ParentOptions): Promi
   mkdirSync(config.data_dir, { recursive: true, mode: 0o755 });
   const embedded =
     config.database.url === undefined
-      ? await startEmbedded({ data_dir: join(config.data_dir, 'postgres'), log })
+      ? await startEmbedded({ data_dir: join(config.data_dir, 'postgres'), log }).catch(forOperator)
       : undefined;
   const ends = atTheEnd(log);
   if (embedded !== undefined) ends.add(() => embedded.stop());
@@ -193,13 +193,18 @@ function atTheEnd(log: Logger) {
   };
 }
 
+/** Why a database does not start is said in one line, which is the operator's to read. */
+function forOperator(error: unknown): never {
+  throw new ConfigError(error instanceof Error ? error.message : String(error));
+}
+
 function entryOf(cloud: string, options: ParentOptions): CloudEntry {
   const given = options.clouds?.[cloud];
   if (given !== undefined) return given;
   try {
     return loadCloud(cloud);
   } catch (error) {
-    throw new ConfigError(error instanceof Error ? error.message : String(error));
+    return forOperator(error);
   }
 }
 
