@@ -119,7 +119,7 @@ describe('the pipeline', () => {
     expect(unknown.status).toBe(404);
     expect(unknown.headers['x-openstack-request-id']).toMatch(/^req-[0-9a-f-]{36}$/);
     expect(unknown.headers['x-compute-request-id']).toBe(unknown.headers['x-openstack-request-id']);
-    expect((await api.call('alice', 'GET', '/volume/v3/p2/echo')).status).toBe(403);
+    expect((await api.call('alice', 'GET', '/volume/v3/p2/echo')).status).toBe(400);
     expect((await api.call('', 'GET', '/compute/v2.1/open')).headers['x-extra']).toBe('1');
     expect((await api.call('alice', 'DELETE', '/compute/v2.1/echo')).headers.allow).toBe('GET');
   });

@@ -5,7 +5,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Readable } from 'node:stream';
 import type { Logger } from 'pino';
-import { badRequest, Fault, forbidden, unauthorized, unavailable } from './fault.ts';
+import { badRequest, Fault, unauthorized, unavailable } from './fault.ts';
 import type { Identity } from './identity.ts';
 import { negotiate, versionHeaders } from './microversion.ts';
 import type { Policy } from './policy.ts';
@@ -199,11 +199,9 @@ function refuseNulls(params: Record<string, string>, query: Query): void {
   }
 }
 
-/** Cinder's URLs carry the project; another one than the token's is refused, except to an admin. */
+/** Cinder's URLs carry the project, which must be the token's, an admin's too. */
 function refuseOtherProject(identity: Identity, projectId: string): void {
-  if (identity.project?.id !== projectId && !identity.isAdmin) {
-    throw forbidden('The project in the URL is not the project of the token.');
-  }
+  if (identity.project?.id !== projectId) throw badRequest('Malformed request url');
 }
 
 function validate(
