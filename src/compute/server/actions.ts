@@ -270,6 +270,7 @@ function contentActions(dependencies: ServerDependencies): Operation[] {
 
 async function rebuild(dependencies: ServerDependencies, call: Call<RebuildBody>): Promise<unknown> {
   const { context, body } = call;
+  await findServer(dependencies, call);
   const image = await usableImage(dependencies, call, body.imageRef, 'Cannot find image for rebuild');
   await requireMetadataQuota(dependencies, context, body.metadata ?? {});
   const adminPass = body.adminPass ?? randomPassword();

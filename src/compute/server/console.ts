@@ -30,7 +30,8 @@ export async function consoleOutput(
       scope: await child.scope(row.project_id),
       requestId: context.requestId,
     });
-    return typeof answer.body?.output === 'string' ? answer.body.output : '';
+    // A guest prints the id that its hypervisor gave it (cloud-init does): the tenant knows the server by another.
+    return typeof answer.body?.output === 'string' ? answer.body.output.replaceAll(row.child_id, row.id) : '';
   } catch (error) {
     if (!(error instanceof CloudError)) throw error;
     if (error.status === 404) throw notFound('Unable to get console');

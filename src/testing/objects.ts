@@ -1,0 +1,297 @@
+/**
+ * One object of every kind that a path can name, made by calls as a client makes them. A path parameter that has no
+ * entry here fails the tests that call every operation: whoever adds an operation says here what it acts on.
+ */
+import { randomUUID } from 'node:crypto';
+import { Buffer } from 'node:buffer';
+import { format } from '../http/microversion.ts';
+import type { Convention, Operation, Service } from '../http/service.ts';
+import type { TestAnswer } from './api.ts';
+import type { TestParent } from './parent.ts';
+
+/** What `sample` calls things, so that bodies and paths speak of the same. */
+export const KEY = 'sample';
+export const TAG = 'sample';
+
+export interface ObjectKind {
+  /** Whose it is: `project` one's, alice's own, or the whole cloud's. */
+  readonly owner: 'project' | 'user' | 'cloud';
+  readonly make: (objects: Objects) => Promise<string> | string;
+}
+
+export interface Objects {
+  readonly parent: TestParent;
+  /** The id of the one object of that kind, made at first need. @param parameter as in a path: `server_id` */
+  id(parameter: string, service?: string): Promise<string>;
+  /** It has been deleted: the next who asks gets a new one. */
+  forget(parameter: string, service?: string): void;
+  /** The ids made so far, by parameter. */
+  known(): ReadonlyMap<string, string>;
+  /** Makes something; throws where it is refused. @returns what stands under the body's only key, or the body */
+  // oxlint-disable-next-line typescript/no-explicit-any
+  ask(who: string, method: string, url: string, body?: unknown, headers?: Record<string, string>): Promise<any>;
+}
+
+export function objectsOf(parent: TestParent): Objects {
+  const made = new Map<string, Promise<string>>();
+  const settled = new Map<string, string>();
+  const objects: Objects = {
+    parent,
+    async id(parameter, service) {
+      const key = keyOf(parameter, service);
+      const kind = kinds[key];
+      if (kind === undefined) {
+        throw new Error(`${key}: say in src/testing/objects.ts how an object for this path parameter is made`);
+      }
+      const making = made.get(key) ?? Promise.resolve(kind.make(objects));
+      made.set(key, making);
+      const id = await making;
+      settled.set(key, id);
+      return id;
+    },
+    forget(parameter, service) {
+      made.delete(keyOf(parameter, service));
+    },
+    known: () => settled,
+    async ask(who, method, url, body, headers) {
+      const answer = await parent.api.call(who, method, url, body, { ...latest(url), ...headers });
+      if (answer.status >= 300) throw new Error(`${method} ${url} as ${who}: ${answer.status} ${answer.text}`);
+      const keys = Object.keys(answer.body ?? {});
+      return keys.length === 1 ? answer.body[keys[0] as string] : answer.body;
+    },
+  };
+  return objects;
+}
+
+/** What a parameter names, which services say differently. */
+export function kindOf(parameter: string, service: string): ObjectKind | undefined {
+  return kinds[keyOf(parameter, service)];
+}
+
+/** The parameters of a path, in their order. */
+export const parametersOf = (path: string): string[] =>
+  [...path.matchAll(/:([a-z_]+)/g)].map((match) => match[1] ?? '');
+
+/** The operation's URL with ids in place of its parameters. */
+export function urlOf(convention: Convention, path: string, ids: Readonly<Record<string, string>>): string {
+  const filled = path.replace(/:([a-z_]+)/g, (_, name: string) => encodeURIComponent(ids[name] ?? ''));
+  return `/${convention.name}${filled.startsWith('//') ? filled.slice(1) : convention.root + filled}`;
+}
+
+/** Headers that ask for the latest microversion at which the operation is. */
+export function versionOf({ microversions: range }: Convention, operation?: Operation): Record<string, string> {
+  if (range === undefined) return {};
+  const minor = Math.min(operation?.until ?? range.maximum, range.maximum);
+  return { 'openstack-api-version': `${range.type} ${format(range, minor)}` };
+}
+
+/** What tells an operation from all others: `compute POST /servers/:server_id/action reboot`, with its microversion where two share that. */
+export function nameOf({ convention }: Service, { method, path, action, since }: Operation): string {
+  return [convention.name, method, path, action, since === undefined ? undefined : `since .${since}`]
+    .filter((part) => part !== undefined)
+    .join(' ');
+}
+
+function keyOf(parameter: string, service: string | undefined): string {
+  const own = `${service}.${parameter}`;
+  return own in kinds ? own : parameter;
+}
+
+function latest(url: string): Record<string, string> {
+  if (url.startsWith('/compute')) return { 'openstack-api-version': 'compute 2.96' };
+  return url.startsWith('/volume') ? { 'openstack-api-version': 'volume 3.70' } : {};
+}
+
+const project = (make: ObjectKind['make']): ObjectKind => ({ owner: 'project', make });
+const user = (make: ObjectKind['make']): ObjectKind => ({ owner: 'user', make });
+const cloud = (make: ObjectKind['make']): ObjectKind => ({ owner: 'cloud', make });
+const word = (): string => `sample-${randomUUID().slice(0, 8)}`;
+
+/** The id of what alice makes. */
+const alices = (url: string, body: (objects: Objects) => object | Promise<object>): ObjectKind =>
+  project(async (objects) => (await objects.ask('alice', 'POST', url, await body(objects))).id);
+const admins = (url: string, key: string, more: object = {}): ObjectKind =>
+  cloud(async ({ ask }) => (await ask('admin', 'POST', url, { [key]: { name: word(), ...more } })).id);
+const firstOf = (url: string): ObjectKind => cloud(async ({ ask }) => (await ask('admin', 'GET', url))[0].id);
+const aliasOf = (url: string): ObjectKind =>
+  cloud(async ({ ask }) => (await ask('alice', 'GET', url))[0]?.alias ?? 'sample');
+const role = admins('/identity/v3/roles', 'role');
+
+const kinds: Readonly<Record<string, ObjectKind>> = {
+  'identity.domain_id': admins('/identity/v3/domains', 'domain'),
+  'identity.endpoint_id': cloud(async ({ ask, id }) => {
+    const service_id = await id('service_id', 'identity');
+    const endpoint = { service_id, interface: 'public', url: 'http://sample.test' };
+    return (await ask('admin', 'POST', '/identity/v3/endpoints', { endpoint })).id;
+  }),
+  'identity.group_id': admins('/identity/v3/groups', 'group', { domain_id: 'default' }),
+  'identity.implied_role_id': role,
+  'identity.prior_role_id': role,
+  'identity.role_id': role,
+  // One that nobody works in: whoever changes or deletes it takes nothing from the others.
+  'identity.project_id': admins('/identity/v3/projects', 'project', { domain_id: 'default', tags: [TAG] }),
+  'identity.region_id': cloud(
+    async ({ ask }) => (await ask('admin', 'POST', '/identity/v3/regions', { region: { id: word() } })).id,
+  ),
+  'identity.service_id': admins('/identity/v3/services', 'service', { type: 'sample' }),
+  'identity.user_id': admins('/identity/v3/users', 'user', { domain_id: 'default', password: 'victim-password-0451' }),
+  'identity.value': cloud(() => TAG),
+
+  key: cloud(() => KEY),
+  tag: cloud(() => TAG),
+
+  'compute.alias': aliasOf('/compute/v2.1/extensions'),
+  'network.alias': aliasOf('/network/v2.0/extensions'),
+  'volume.alias': aliasOf('/volume/v3/extensions'),
+  'compute.aggregate_id': cloud(async ({ ask }) => {
+    const aggregate = await ask('admin', 'POST', '/compute/v2.1/os-aggregates', { aggregate: { name: word() } });
+    return String(aggregate.id);
+  }),
+  'compute.class_id': cloud(() => 'default'),
+  'compute.flavor_id': cloud(async ({ ask }) => {
+    const flavor = { name: word(), ram: 128, vcpus: 1, disk: 1 };
+    const { id } = await ask('admin', 'POST', '/compute/v2.1/flavors', { flavor });
+    await ask('admin', 'POST', `/compute/v2.1/flavors/${id}/os-extra_specs`, { extra_specs: { [KEY]: 'sample' } });
+    return id;
+  }),
+  'compute.hypervisor_id': firstOf('/compute/v2.1/os-hypervisors'),
+  'compute.keypair_name': user(async ({ ask }) => {
+    const keypair = { name: word(), type: 'ssh', public_key: PUBLIC_KEY };
+    return (await ask('alice', 'POST', '/compute/v2.1/os-keypairs', { keypair })).name;
+  }),
+  'compute.network': project(async ({ ask, id }) => {
+    const network = await id('network_id');
+    return (await ask('alice', 'GET', `/network/v2.0/networks/${network}`)).name;
+  }),
+  'compute.project_id': project(({ parent }) => parent.tenants.alice.project_id),
+  'compute.request_id': project(async ({ ask, id }) => {
+    const actions = await ask('alice', 'GET', `/compute/v2.1/servers/${await id('server_id')}/os-instance-actions`);
+    return actions[0].request_id;
+  }),
+  'compute.server_group_id': alices('/compute/v2.1/os-server-groups', () => ({
+    server_group: { name: word(), policy: 'anti-affinity' },
+  })),
+  'compute.service_id': firstOf('/compute/v2.1/os-services'),
+  server_id: project(bootServer),
+
+  image_id: project(async ({ ask }) => {
+    const image = { name: word(), disk_format: 'raw', container_format: 'bare', visibility: 'shared', tags: [TAG] };
+    const { id } = await ask('alice', 'POST', '/image/v2/images', image);
+    const data = { 'content-type': 'application/octet-stream' };
+    await ask('alice', 'PUT', `/image/v2/images/${id}/file`, Buffer.from('sample'), data);
+    return id;
+  }),
+  'image.member_id': cloud(async ({ ask, id }) => {
+    const member = await id('project_id', 'identity');
+    await ask('alice', 'POST', `/image/v2/images/${await id('image_id')}/members`, { member });
+    return member;
+  }),
+  'image.task_id': cloud(() => randomUUID()),
+
+  'network.agent_id': firstOf('/network/v2.0/agents'),
+  floatingip_id: project(async ({ parent, ask, id }) => {
+    const external = await parent.eventually(async () => {
+      const networks = await ask('alice', 'GET', '/network/v2.0/networks?router:external=true');
+      return networks.find((network: { availability_zones: string[] }) => network.availability_zones.includes('east'));
+    });
+    const router_id = await id('router_id');
+    await ask('alice', 'PUT', `/network/v2.0/routers/${router_id}`, {
+      router: { external_gateway_info: { network_id: external.id } },
+    });
+    const floatingip = { floating_network_id: external.id, port_id: await id('port_id') };
+    const made = await ask('alice', 'POST', '/network/v2.0/floatingips', { floatingip });
+    await ask('alice', 'PUT', `/network/v2.0/floatingips/${made.id}/tags/${TAG}`);
+    return made.id;
+  }),
+  network_id: tagged('networks', 'network', () => ({ name: word() })),
+  // The port of the server, so that it can be asked for through the server as well.
+  port_id: tagged('ports', 'port', async ({ id }) => ({
+    network_id: await id('network_id'),
+    fixed_ips: [{ subnet_id: await id('subnet_id') }],
+    security_groups: [await id('security_group_id')],
+  })),
+  'network.project_id': project(({ parent }) => parent.tenants.alice.project_id),
+  router_id: project(async (objects) => {
+    const { ask, id } = objects;
+    const subnet_id = await id('subnet_id');
+    const made = await ask('alice', 'POST', '/network/v2.0/routers', { router: { name: word() } });
+    await ask('alice', 'PUT', `/network/v2.0/routers/${made.id}/add_router_interface`, { subnet_id });
+    await ask('alice', 'PUT', `/network/v2.0/routers/${made.id}/tags/${TAG}`);
+    return made.id;
+  }),
+  security_group_id: tagged('security-groups', 'security_group', () => ({ name: word() })),
+  security_group_rule_id: alices('/network/v2.0/security-group-rules', async ({ id }) => ({
+    security_group_rule: { security_group_id: await id('security_group_id'), direction: 'ingress', protocol: 'tcp' },
+  })),
+  subnet_id: tagged('subnets', 'subnet', async ({ id }) => ({
+    network_id: await id('network_id'),
+    cidr: '10.45.1.0/24',
+    ip_version: 4,
+  })),
+
+  'volume.attachment_id': project(async ({ ask, id }) => {
+    await id('server_id');
+    return (await ask('alice', 'GET', `/volume/v3/volumes/${await id('volume_id')}`)).attachments[0].attachment_id;
+  }),
+  'volume.quota_class_name': cloud(() => 'default'),
+  'volume.quota_project_id': project(({ parent }) => parent.tenants.alice.project_id),
+  'volume.service_action': cloud(() => 'freeze'),
+  snapshot_id: project(async ({ parent, ask }) => {
+    const volume_id = await newVolume({ parent, ask });
+    const snapshot = { volume_id, name: word(), metadata: { [KEY]: 'sample' } };
+    const { id } = await ask('alice', 'POST', '/volume/v3/snapshots', { snapshot });
+    return rested({ parent, ask }, `/volume/v3/snapshots/${id}`, 'available');
+  }),
+  volume_id: project(newVolume),
+  volume_type_id: cloud(async ({ ask }) => {
+    const volume_type = { name: word(), extra_specs: { [KEY]: 'sample' } };
+    return (await ask('admin', 'POST', '/volume/v3/types', { volume_type })).id;
+  }),
+};
+
+/** A server in the zone east with an image, a port and a volume; it runs. */
+async function bootServer({ parent, ask, id }: Objects): Promise<string> {
+  const server = {
+    name: word(),
+    imageRef: await id('image_id'),
+    flavorRef: await id('flavor_id', 'compute'),
+    availability_zone: 'east',
+    networks: [{ port: await id('port_id') }],
+    metadata: { [KEY]: 'sample' },
+    tags: [TAG],
+  };
+  const { id: server_id } = await ask('alice', 'POST', '/compute/v2.1/servers', { server });
+  await rested({ parent, ask }, `/compute/v2.1/servers/${server_id}`, 'ACTIVE');
+  const volumeId = await id('volume_id');
+  const volumeAttachment = { volumeId, delete_on_termination: false };
+  await ask('alice', 'POST', `/compute/v2.1/servers/${server_id}/os-volume_attachments`, { volumeAttachment });
+  await rested({ parent, ask }, `/volume/v3/volumes/${volumeId}`, 'in-use');
+  return server_id;
+}
+
+async function newVolume({ parent, ask }: Pick<Objects, 'parent' | 'ask'>): Promise<string> {
+  const volume = { size: 1, name: word(), availability_zone: 'east', metadata: { [KEY]: 'sample' } };
+  const { id } = await ask('alice', 'POST', '/volume/v3/volumes', { volume });
+  return rested({ parent, ask }, `/volume/v3/volumes/${id}`, 'available');
+}
+
+/** Waits until it shows the status; gives its id. */
+async function rested({ parent, ask }: Pick<Objects, 'parent' | 'ask'>, url: string, status: string): Promise<string> {
+  const shown: TestAnswer['body'] = await parent.eventually(async () => {
+    const one = await ask('alice', 'GET', url);
+    if (/error/i.test(one.status)) throw new Error(`${url} is in ${one.status}`);
+    return one.status === status && one;
+  });
+  return shown.id;
+}
+
+/** Something of Neutron's that carries the tag. */
+function tagged(collection: string, key: string, body: (objects: Objects) => object | Promise<object>): ObjectKind {
+  return project(async (objects) => {
+    const { id } = await objects.ask('alice', 'POST', `/network/v2.0/${collection}`, { [key]: await body(objects) });
+    await objects.ask('alice', 'PUT', `/network/v2.0/${collection}/${id}/tags/${TAG}`);
+    return id;
+  });
+}
+
+const PUBLIC_KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ sample';
