@@ -18,6 +18,7 @@ import { groupOperations } from './groups.ts';
 import { createTokenKeys, rotateTokenKeys } from './keys.ts';
 import { createPasswords } from './passwords.ts';
 import type { Scope } from './payload.ts';
+import { policyOperations } from './policies.ts';
 import { projectOperations } from './projects.ts';
 import { roleOperations } from './roles.ts';
 import { createTokens } from './tokens.ts';
@@ -91,6 +92,7 @@ export function createIdentity(options: IdentityOptions): IdentityService {
       ...grantOperations(core),
       ...assignmentOperations(core),
       ...catalogOperations(core),
+      ...policyOperations(core),
     ],
   };
   return {

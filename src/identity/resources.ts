@@ -40,7 +40,8 @@ const UserOptions = Type.Object(
   { additionalProperties: false },
 );
 
-const selfLink = (path: string) =>
+/** Keystone's `links`, for the collection below the root. */
+export const selfLink = (path: string) =>
   computed<{ id: string }>((row, context) => ({ self: `${context.baseUrl}/${path}/${row.id}` }), { show: 'always' });
 
 const id = field(Type.String(), { show: 'always' });
