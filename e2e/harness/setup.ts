@@ -1,6 +1,6 @@
 /** Before all tests: two real clouds, a parent over them as an operator would set it up, and a clouds.yaml. */
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
@@ -16,6 +16,7 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
   await bringUp();
   // World-passable, since the embedded database runs as another user where we are root.
   const folder = mkdtempSync('/var/tmp/headwater-e2e-');
+  chmodSync(folder, 0o711);
   mkdirSync(join(folder, 'data'), { mode: 0o755 });
   const url = `http://127.0.0.1:${await freePort()}`;
   const passwords = { admin: randomBytes(12).toString('hex'), tenant: randomBytes(12).toString('hex') };
