@@ -12,7 +12,7 @@ import { computeAdminOperations, computeAdminRules, registerComputeKinds } from 
 import { visibleFlavor } from './flavor/flavor.ts';
 import { findKeypair } from './keypair/keypair.ts';
 import { computeQuotas } from './quota-set/quotas.ts';
-import { createServers, type ServerFlavor, type ServerGroups } from './server/index.ts';
+import { createServers, type ServerFlavor } from './server/index.ts';
 
 export { computeQuotas } from './quota-set/quotas.ts';
 export { serverStore } from './server/index.ts';
@@ -23,15 +23,13 @@ export interface ComputeServices {
   readonly network: ServerNetworks;
   readonly volumes: ServerVolumes;
   readonly images: ServerImages;
-  /** Where the network service can change the groups of a server's ports. */
-  readonly groups?: ServerGroups;
   readonly projectExists?: (query: Queryable, projectId: string) => Promise<boolean>;
   readonly log: Logger;
 }
 
 /** Puts the service together and registers its kinds and feeds with cascading; reads and writes nothing yet. */
 export function createCompute(services: ComputeServices): { readonly service: Service } {
-  const { db, cascade, network, volumes, images, groups, projectExists, log } = services;
+  const { db, cascade, network, volumes, images, projectExists, log } = services;
   registerComputeKinds(cascade);
   const servers = createServers({
     db,
@@ -39,7 +37,6 @@ export function createCompute(services: ComputeServices): { readonly service: Se
     network,
     volumes,
     images,
-    groups,
     log,
     quotas: computeQuotas(),
     flavors: { find: findFlavor },

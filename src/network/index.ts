@@ -17,6 +17,7 @@ import { portOperations, portRules } from './ports.ts';
 import { securityGroupKind } from './security-group-replica.ts';
 import { securityGroupOperations } from './security-groups.ts';
 import { attachPorts, detachPorts, portsOf } from './server-networks-attach.ts';
+import { changeGroups, groupsOf } from './server-groups.ts';
 import { ensurePorts } from './server-networks-child.ts';
 import { resolveNetworks } from './server-networks-resolve.ts';
 import type { ServerNetworks } from './server-networks.ts';
@@ -72,6 +73,8 @@ export function createNetwork({ db, cascade }: NetworkDependencies): {
       attach: (tx, context, resolved, to) => attachPorts(tx, parts, context, resolved, to),
       detach: (tx, serverId, portIds) => detachPorts(tx, parts, serverId, portIds),
       portsOf,
+      changeGroups: (tx, context, serverId, change) => changeGroups(tx, parts, context, serverId, change),
+      groupsOf,
       ensurePorts: (context, serverId) => ensurePorts(context, batches, serverId),
       onChange: events.onServersChanged,
     },

@@ -53,6 +53,29 @@ export interface ServerPlace {
   readonly security_groups: readonly string[] | undefined;
 }
 
+/** A group by id or name, for all ports of a server. */
+export type GroupChange = { readonly add: string } | { readonly remove: string };
+
+/** A rule for what comes in, as Nova shows it. */
+export interface ServerGroupRule {
+  readonly id: string;
+  readonly protocol: string | null;
+  readonly from_port: number | null;
+  readonly to_port: number | null;
+  /** The group whose members may come in; undefined where the rule is about addresses. */
+  readonly source: { readonly name: string; readonly project_id: string } | undefined;
+  readonly cidr: string;
+}
+
+/** A security group as Nova shows those of a server. */
+export interface ServerGroup {
+  readonly id: string;
+  readonly name: string;
+  readonly description: string;
+  readonly project_id: string;
+  readonly rules: readonly ServerGroupRule[];
+}
+
 export interface ServerNetworks {
   /**
    * Checks what a boot or an interface attach asks for, changing nothing.
@@ -80,6 +103,14 @@ export interface ServerNetworks {
   detach(tx: Tx, serverId: string, portIds?: readonly string[]): Promise<void>;
   /** Ports of servers in the order of their boot; a server without ports is absent. */
   portsOf(query: Queryable, serverIds: readonly string[]): Promise<ReadonlyMap<string, readonly ServerPort[]>>;
+  /**
+   * Adds or removes one of the caller's security groups at all ports of a server; adding it twice changes nothing.
+   * @throws Fault in Nova's words: 404 for an unknown group, a server without ports and one that is not in the group to
+   *   remove; 409 for a name that several have; 400 for ports without port security or addresses
+   */
+  changeGroups(tx: Tx, context: RequestContext, serverId: string, change: GroupChange): Promise<void>;
+  /** The security groups of a server's ports, in no particular order. */
+  groupsOf(query: Queryable, serverId: string): Promise<readonly ServerGroup[]>;
   /**
    * Child side: brings networks, subnets, groups and ports of the server to the child, in as few calls as it can and none
    * where they are there. Twice: the second makes no call.

@@ -1,7 +1,7 @@
 /** What servers need of the rest of the house; createCompute hands it in. */
 import type { Logger } from 'pino';
 import type { Cascade } from '../../cascade/contract.ts';
-import type { Db, Queryable, Tx } from '../../db/database.ts';
+import type { Db, Queryable } from '../../db/database.ts';
 import type { RequestContext } from '../../http/service.ts';
 import type { ServerImages } from '../../image/server-images.ts';
 import type { ServerNetworks } from '../../network/server-networks.ts';
@@ -23,17 +23,6 @@ export interface ServerKeypairs {
   ): Promise<{ readonly id: string; readonly name: string } | undefined>;
 }
 
-/** Which security groups a server's ports are in, changed for all of them at once. */
-export interface ServerGroups {
-  /** @throws Fault 404 for an unknown group */
-  change(
-    tx: Tx,
-    context: RequestContext,
-    serverId: string,
-    change: { readonly add?: string; readonly remove?: string },
-  ): Promise<void>;
-}
-
 export interface ServerDependencies {
   readonly db: Db;
   readonly cascade: Cascade;
@@ -42,8 +31,6 @@ export interface ServerDependencies {
   readonly images: ServerImages;
   readonly flavors: ServerFlavors;
   readonly keypairs: ServerKeypairs;
-  /** Where the network service can do so; without it the two actions are not served. */
-  readonly groups?: ServerGroups | undefined;
   readonly quotas: QuotaBook;
   readonly log: Logger;
 }

@@ -13,7 +13,7 @@ import { EXTENDED_RULE, EXTRA_SPECS_RULE, server } from './resource.ts';
 import { inner } from './rules.ts';
 import { serverAudit, serverFeed } from './sync.ts';
 
-export type { ServerDependencies, ServerFlavors, ServerGroups, ServerKeypairs } from './dependencies.ts';
+export type { ServerDependencies, ServerFlavors, ServerKeypairs } from './dependencies.ts';
 export { quotaFault } from './boot.ts';
 export { bury } from './records.ts';
 export { hostIdOf, type ServerFlavor, type ServerRow, server, serverStore } from './resource.ts';

@@ -65,6 +65,61 @@ describe('what hangs below a server', () => {
     expect((await ask('GET', '/os-security-groups')).body.security_groups[0]).toMatchObject({ name: 'default' });
   });
 
+  it('is put into security groups and taken out, in the child too', async () => {
+    const group = async (name: string): Promise<string> =>
+      (await test.ask('alice', 'POST', '/network/v2.0/security-groups', { security_group: { name } })).body
+        .security_group.id;
+    const web = await group('web');
+    const rule = { security_group_id: web, direction: 'ingress', protocol: 'tcp', remote_ip_prefix: '10.0.0.0/8' };
+    await test.ask('alice', 'POST', '/network/v2.0/security-group-rules', { security_group_rule: rule });
+    const act = (action: string, name: string) => ask('POST', '/action', { [action]: { name } });
+    for (const twice of [1, 2]) expect([twice, (await act('addSecurityGroup', 'web')).status]).toEqual([twice, 202]);
+    const shown = (await ask('GET', '/os-security-groups')).body.security_groups;
+    expect(shown.map(({ name }: { name: string }) => name)).toEqual(['default', 'web']);
+    expect(shown[0].rules[0].group).toEqual({ name: 'default', tenant_id: 'p1' });
+    expect(shown[1]).toMatchObject({ id: web, tenant_id: 'p1' });
+    expect(shown[1].rules).toEqual([
+      {
+        id: expect.any(String),
+        parent_group_id: web,
+        ip_protocol: 'tcp',
+        from_port: 1,
+        to_port: 65535,
+        group: {},
+        ip_range: { cidr: '10.0.0.0/8' },
+      },
+    ]);
+    expect((await ask('GET', '')).body.server.security_groups).toEqual([{ name: 'default' }, { name: 'web' }]);
+    const inChildsGroups = (): number => {
+      const made = [...test.east.state.securityGroups.values()].find(({ name }) => name === web);
+      const ports = [...test.east.state.ports.values()];
+      return ports.filter(({ security_groups }) => made !== undefined && security_groups.includes(String(made.id)))
+        .length;
+    };
+    await until(async () => inChildsGroups() === 1);
+
+    const unknown = await act('addSecurityGroup', 'nobodys');
+    expect([unknown.status, unknown.body.itemNotFound.message]).toEqual([
+      404,
+      'Security group nobodys is not found for project p1',
+    ]);
+    expect((await act('addSecurityGroup', '  ')).status).toBe(400);
+    const twin = await group('twin');
+    await group('twin');
+    expect((await act('addSecurityGroup', 'twin')).body.conflictingRequest.code).toBe(409);
+    const apart = await act('removeSecurityGroup', twin);
+    expect([apart.status, apart.body.itemNotFound.message]).toEqual([
+      404,
+      `Security group ${twin} not associated with the instance ${id}`,
+    ]);
+    expect(
+      (await test.call('bob', 'POST', `/servers/${id}/action`, { addSecurityGroup: { name: 'web' } })).status,
+    ).toBe(404);
+    expect((await act('removeSecurityGroup', web)).status).toBe(202);
+    expect((await ask('GET', '')).body.server.security_groups).toEqual([{ name: 'default' }]);
+    await until(async () => inChildsGroups() === 0);
+  });
+
   it('takes another interface, and gives it back', async () => {
     const given = await ask('POST', '/os-interface', { interfaceAttachment: { net_id: test.network } });
     expect(given.status).toBe(200);

@@ -3,10 +3,11 @@ import type { Tx } from '../../db/database.ts';
 import { badRequest, notFound } from '../../http/fault.ts';
 import { type Call, type Operation, operation, Reply } from '../../http/service.ts';
 import { check } from '../../http/validation.ts';
+import type { GroupChange, ServerGroup } from '../../network/server-networks.ts';
 import { requireMetadataQuota } from './boot-lookup.ts';
 import type { ServerDependencies } from './dependencies.ts';
-import { askerOf, findServer, withServer } from './lookup.ts';
-import { change, recordAction, refreshAddresses, wake } from './records.ts';
+import { findServer, withServer } from './lookup.ts';
+import { change, wake } from './records.ts';
 import type { ServerRow } from './resource.ts';
 import { rules } from './rules.ts';
 import {
@@ -267,7 +268,7 @@ function addressOperations(dependencies: ServerDependencies): Operation[] {
 }
 
 function groupOperations(dependencies: ServerDependencies): Operation[] {
-  const { groups } = dependencies;
+  const { db, network } = dependencies;
   const list = operation({
     method: 'GET',
     path: '/servers/:server_id/os-security-groups',
@@ -276,32 +277,34 @@ function groupOperations(dependencies: ServerDependencies): Operation[] {
     summary: 'List security groups of a server',
     handle: async (call) => {
       const row = await findServer(dependencies, call);
-      const names = [...row.groups].sort();
+      const groups = await network.groupsOf(db.query, row.id);
       return {
-        security_groups: names.map((name) => ({
-          id: name,
-          name,
-          description: '',
-          tenant_id: row.project_id,
-          rules: [],
-        })),
+        security_groups: groups.map(groupView).sort((one, other) => (groupKey(one) < groupKey(other) ? -1 : 1)),
       };
     },
   });
-  if (groups === undefined) return [list];
-  const save = (call: Call<{ name: string }>, key: 'add' | 'remove'): Promise<void> =>
-    withServer(dependencies, call, async (tx, row) => {
-      await recordAction(tx, row.id, `${key}SecurityGroup`, askerOf(call.context));
-      await groups.change(tx, call.context, row.id, { [key]: call.body.name });
-      await refreshAddresses(tx, dependencies, [row.id]);
-    });
+  const save = (call: Call<{ name: string }>, change: (name: string) => GroupChange): Promise<void> => {
+    const { name } = call.body;
+    if (name.trim() === '') throw badRequest('Security group name cannot be empty');
+    return withServer(dependencies, call, (tx, row) => network.changeGroups(tx, call.context, row.id, change(name)));
+  };
   const actions = [
-    { action: 'addSecurityGroup', key: 'add', policy: rules.addGroup, body: addSecurityGroupSchema },
-    { action: 'removeSecurityGroup', key: 'remove', policy: rules.removeGroup, body: removeSecurityGroupSchema },
-  ] as const;
+    {
+      action: 'addSecurityGroup',
+      policy: rules.addGroup,
+      body: addSecurityGroupSchema,
+      change: (add: string): GroupChange => ({ add }),
+    },
+    {
+      action: 'removeSecurityGroup',
+      policy: rules.removeGroup,
+      body: removeSecurityGroupSchema,
+      change: (remove: string): GroupChange => ({ remove }),
+    },
+  ];
   return [
     list,
-    ...actions.map(({ action, key, policy, body }) =>
+    ...actions.map(({ action, policy, body, change }) =>
       operation<{ name: string }>({
         method: 'POST',
         path: '/servers/:server_id/action',
@@ -310,8 +313,28 @@ function groupOperations(dependencies: ServerDependencies): Operation[] {
         body,
         status: 202,
         summary: policy.description ?? '',
-        handle: (call) => save(call, key),
+        handle: (call) => save(call, change),
       }),
     ),
   ];
 }
+
+function groupView({ id, name, description, project_id, rules }: ServerGroup) {
+  return {
+    id,
+    name,
+    description,
+    tenant_id: project_id,
+    rules: rules.map((rule) => ({
+      id: rule.id,
+      parent_group_id: id,
+      ip_protocol: rule.protocol,
+      from_port: rule.from_port,
+      to_port: rule.to_port,
+      group: rule.source === undefined ? {} : { name: rule.source.name, tenant_id: rule.source.project_id },
+      ip_range: rule.source === undefined ? { cidr: rule.cidr } : {},
+    })),
+  };
+}
+
+const groupKey = ({ tenant_id, name }: ReturnType<typeof groupView>): string => `${tenant_id} ${name}`;
