@@ -16,21 +16,28 @@ import { inner, rules } from './rules.ts';
 import { createSchema, isTrue, updateSchema } from './schema.ts';
 import { requireState } from './state.ts';
 
+/** From this microversion on a shown server names its groups. */
+const SHOWS_GROUPS = 71;
+
 /** One server with all that the caller may see of it, as show answers. */
 export async function view(
   dependencies: ServerDependencies,
   context: RequestContext,
   row: ServerRow,
+  groups?: readonly string[],
 ): Promise<Record<string, unknown>> {
   const shown = renderer<ServerRow>(server, compute, context, 'detail')(row);
   if (context.version >= 16 && context.allowed(inner.hostStatus.name)) {
     shown.host_status = (await hostStatuses(dependencies))(row);
   }
-  if (context.version >= 71) shown.server_groups = await groupsOfServer(dependencies.db.query, row.id);
+  if (context.version >= SHOWS_GROUPS) {
+    shown.server_groups = groups ?? (await groupsOfServer(dependencies.db.query, context, row.id));
+  }
   return shown;
 }
 
-async function groupsOfServer(query: Queryable, id: string): Promise<string[]> {
+async function groupsOfServer(query: Queryable, context: RequestContext, id: string): Promise<string[]> {
+  if (context.version < SHOWS_GROUPS) return [];
   const rows = await query.selectFrom('server_group_members').select('group_id').where('server_id', '=', id).execute();
   return rows.map(({ group_id }) => group_id);
 }
@@ -96,8 +103,10 @@ export function serverOperations(dependencies: ServerDependencies): Operation[] 
       status: 200,
       summary: 'Show a server',
       handle: async (call) => {
-        const row = await findServer(dependencies, call);
-        return { server: await view(dependencies, call.context, row) };
+        const { context, params } = call;
+        const asked = groupsOfServer(dependencies.db.query, context, params.server_id as string);
+        const [row, groups] = await Promise.all([findServer(dependencies, call), asked]);
+        return { server: await view(dependencies, context, row, groups) };
       },
     }),
     operation<UpdateRequest>({
