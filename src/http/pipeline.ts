@@ -180,6 +180,9 @@ function jsonBody(convention: Convention, request: FastifyRequest): unknown {
     throw badRequest(convention.malformed);
   }
   if (!shallow(value, DEPTH_LIMIT)) throw badRequest(NESTED_TOO_DEEP);
+  // Copying an object would lose such a key, and with it what the client meant; nothing of OpenStack's is called so.
+  if (/__proto__|\\u00/.test(body) && hasKey(value, '__proto__'))
+    throw badRequest('An attribute cannot be called __proto__.');
   // PostgreSQL stores neither NUL nor half a surrogate pair; both are rare enough to look for only when hinted at.
   if (/\\u0000|\\u[dD][89a-fA-F]/.test(body) && /\\u0000|\\ud[89a-f]/.test(JSON.stringify(value))) {
     throw badRequest('The request body has characters that cannot be stored.');
@@ -190,6 +193,11 @@ function jsonBody(convention: Convention, request: FastifyRequest): unknown {
 function shallow(value: unknown, depth: number): boolean {
   if (value === null || typeof value !== 'object') return true;
   return depth > 0 && Object.values(value).every((inner) => shallow(inner, depth - 1));
+}
+
+function hasKey(value: unknown, key: string): boolean {
+  if (value === null || typeof value !== 'object') return false;
+  return Object.hasOwn(value, key) || Object.values(value).some((inner) => hasKey(inner, key));
 }
 
 function refuseNulls(params: Record<string, string>, query: Query): void {

@@ -69,7 +69,7 @@ function condition(name: string, values: readonly string[]): RawBuilder<SqlBool>
   if (name === 'protected') return sql<SqlBool>`protected = ${flag(name, value)}`;
   if (name === 'created_at' || name === 'updated_at') return moment(name, value);
   if (TEXTS.has(name)) return text(name, value);
-  const plain = PLAIN[name];
+  const plain = Object.hasOwn(PLAIN, name) ? PLAIN[name] : undefined;
   if (plain !== undefined) return sql<SqlBool>`${sql.ref(plain)} = ${value}`;
   const range = /^(size|min_disk|min_ram)_(min|max)$/.exec(name);
   if (range !== null) {

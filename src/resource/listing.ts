@@ -123,7 +123,8 @@ function filter(
   name: string,
   values: readonly string[],
 ): RawBuilder<SqlBool> | undefined {
-  const own = resource.filters[name];
+  // A client may well ask for `constructor`, which every object has.
+  const own = Object.hasOwn(resource.filters, name) ? resource.filters[name] : undefined;
   if (own !== undefined) return own(values, context);
   for (const [key, f] of Object.entries(resource.fields)) {
     if (!isStored(f) || f.filter === undefined || f.filter === false) continue;

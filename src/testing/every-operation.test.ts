@@ -192,36 +192,54 @@ test("another project's member finds none of it", async () => {
   expect(Object.keys(FOREIGN).filter((name) => !met.has(name))).toEqual([]);
 });
 
-test("another project's objects cannot be named in a body either", async () => {
+test("no list shows another project's objects", async () => {
   const wrong: string[] = [];
-  const mine = new Set(objects.known().keys());
-  for (const each of operations) {
-    if (each.operation.method === 'GET' || !mayOnOwn(services, each.operation, MEMBER)) continue;
-    if (isOwned(each)) continue;
-    const schema = schemaOf(each.service, each.operation);
-    if (schema === undefined) continue;
-    for (const property of propertiesOf(schema)) {
-      const call = await prepare(objects, each, { optional: new Set([property]) });
-      const named = [...mine].filter((key) => {
-        const id = objects.known().get(key) ?? '';
-        return kindOf(key, '')?.owner === 'project' && JSON.stringify(call.body).includes(`"${id}"`);
-      });
-      if (named.length === 0) continue;
-      const answer = await as('bob', call);
-      if (answer.status < 400 || answer.status >= 500)
-        wrong.push(`${call.name} with ${named.join()} in ${property}: ${answer.status} ${answer.text.slice(0, 200)}`);
-    }
+  const theirs = [...projectIds(), parent.tenants.alice.user_id, parent.tenants.alice.project_id];
+  for (const call of prepared.filter((one) => !isOwned(one) && mayOnOwn(services, one.operation, MEMBER))) {
+    if (call.operation.method !== 'GET') continue;
+    const answer = await as('bob', {
+      ...call,
+      headers: { ...call.headers, 'x-subject-token': parent.tokens.bob ?? '' },
+    });
+    const shown = theirs.filter((id) => answer.text.includes(id));
+    if (shown.length > 0) wrong.push(`${call.name} shows ${shown.join()}`);
   }
   expect(wrong).toEqual([]);
 });
+
+test("another project's objects cannot be named in a body either", async () => {
+  const wrong: string[] = [];
+  let tried = 0;
+  const bobs = objectsOf(parent, 'bob');
+  for (const parameter of ['server_id', 'router_id', 'snapshot_id', 'image_id']) await bobs.id(parameter);
+  shared.push(await bobs.id('image_id'), await bobs.id('flavor_id', 'compute'));
+  for (const each of operations) {
+    const { operation, service } = each;
+    if (operation.method === 'GET' || isIdentity(each) || !mayOnOwn(services, operation, MEMBER)) continue;
+    const schema = schemaOf(service, operation);
+    if (schema === undefined) continue;
+    for (const property of propertiesOf(schema)) {
+      const { body } = await prepare(objects, each, { optional: new Set([property]) });
+      const named = projectIds().filter((id) => JSON.stringify(body).includes(`"${id}"`));
+      if (named.length === 0) continue;
+      tried++;
+      const answer = await as('bob', { ...(await prepare(bobs, each)), body });
+      if (answer.status < 400 || answer.status >= 500)
+        wrong.push(`${each.name} with ${JSON.stringify(body)}: ${answer.status} ${answer.text.slice(0, 200)}`);
+    }
+  }
+  expect(wrong).toEqual([]);
+  expect(tried).toBeGreaterThan(30);
+}, 60_000);
 
 test("Cinder's paths with another project in them are refused", async () => {
   const wrong: string[] = [];
   const { project_id } = parent.tenants.alice;
   for (const call of prepared.filter(({ service }) => service.convention.name === 'volume')) {
-    if (!mayOnOwn(services, call.operation, MEMBER)) continue;
+    // A rule about the project that is named is asked before the URL is looked at, and refuses as well.
+    if (!mayOnOwn(services, call.operation, MEMBER) || FOREIGN[call.name]?.status === 403) continue;
     const answer = await as('bob', { ...call, url: call.url.replace('/v3/', `/v3/${project_id}/`) });
-    if (answer.status !== 403 && answer.status !== 404) wrong.push(`${call.name}: ${answer.status} ${answer.text}`);
+    if (answer.status !== 400) wrong.push(`${call.name}: ${answer.status} ${answer.text}`);
   }
   expect(wrong).toEqual([]);
 });
@@ -257,6 +275,13 @@ test("no answer to a tenant carries a child's address, id or credential", async 
   });
   expect(wrong).toEqual([]);
 });
+
+/** Ids of what belongs to alice's project, under which nobody else finds anything. */
+function projectIds(): string[] {
+  return [...objects.known()].flatMap(([key, id]) =>
+    kindOf(...(key.split('.').toReversed() as [string, string]))?.owner === 'project' && id.length > 30 ? [id] : [],
+  );
+}
 
 /** The rules that the code asks for by name, beside those of the operations. */
 function rulesAskedFor(): { file: string; rule: string }[] {

@@ -14,29 +14,37 @@ export const KEY = 'sample';
 export const TAG = 'sample';
 
 export interface ObjectKind {
-  /** Whose it is: `project` one's, alice's own, or the whole cloud's. */
+  /** Whose it is: the owner's project's, the owner's own, or the whole cloud's. */
   readonly owner: 'project' | 'user' | 'cloud';
   readonly make: (objects: Objects) => Promise<string> | string;
 }
 
 export interface Objects {
   readonly parent: TestParent;
+  /** Whose the objects are that belong to a project or a user. */
+  readonly owner: 'alice' | 'bob';
   /** The id of the one object of that kind, made at first need. @param parameter as in a path: `server_id` */
   id(parameter: string, service?: string): Promise<string>;
   /** It has been deleted: the next who asks gets a new one. */
   forget(parameter: string, service?: string): void;
   /** The ids made so far, by parameter. */
   known(): ReadonlyMap<string, string>;
-  /** Makes something; throws where it is refused. @returns what stands under the body's only key, or the body */
-  // oxlint-disable-next-line typescript/no-explicit-any
-  ask(who: string, method: string, url: string, body?: unknown, headers?: Record<string, string>): Promise<any>;
+  /** Makes a call as `admin`, or as the objects' owner (`mine`); throws where it is refused. @returns what stands under the body's only key, or the body */
+  ask(
+    who: 'admin' | 'mine',
+    method: string,
+    url: string,
+    body?: unknown,
+    headers?: Record<string, string>,
+  ): Promise<TestAnswer['body']>;
 }
 
-export function objectsOf(parent: TestParent): Objects {
+export function objectsOf(parent: TestParent, owner: Objects['owner'] = 'alice'): Objects {
   const made = new Map<string, Promise<string>>();
   const settled = new Map<string, string>();
   const objects: Objects = {
     parent,
+    owner,
     async id(parameter, service) {
       const key = keyOf(parameter, service);
       const kind = kinds[key];
@@ -54,7 +62,10 @@ export function objectsOf(parent: TestParent): Objects {
     },
     known: () => settled,
     async ask(who, method, url, body, headers) {
-      const answer = await parent.api.call(who, method, url, body, { ...latest(url), ...headers });
+      const answer = await parent.api.call(who === 'mine' ? owner : who, method, url, body, {
+        ...latest(url),
+        ...headers,
+      });
       if (answer.status >= 300) throw new Error(`${method} ${url} as ${who}: ${answer.status} ${answer.text}`);
       const keys = Object.keys(answer.body ?? {});
       return keys.length === 1 ? answer.body[keys[0] as string] : answer.body;
@@ -107,14 +118,14 @@ const user = (make: ObjectKind['make']): ObjectKind => ({ owner: 'user', make })
 const cloud = (make: ObjectKind['make']): ObjectKind => ({ owner: 'cloud', make });
 const word = (): string => `sample-${randomUUID().slice(0, 8)}`;
 
-/** The id of what alice makes. */
-const alices = (url: string, body: (objects: Objects) => object | Promise<object>): ObjectKind =>
-  project(async (objects) => (await objects.ask('alice', 'POST', url, await body(objects))).id);
+/** The id of what the owner makes. */
+const owners = (url: string, body: (objects: Objects) => object | Promise<object>): ObjectKind =>
+  project(async (objects) => (await objects.ask('mine', 'POST', url, await body(objects))).id);
 const admins = (url: string, key: string, more: object = {}): ObjectKind =>
   cloud(async ({ ask }) => (await ask('admin', 'POST', url, { [key]: { name: word(), ...more } })).id);
 const firstOf = (url: string): ObjectKind => cloud(async ({ ask }) => (await ask('admin', 'GET', url))[0].id);
 const aliasOf = (url: string): ObjectKind =>
-  cloud(async ({ ask }) => (await ask('alice', 'GET', url))[0]?.alias ?? 'sample');
+  cloud(async ({ ask }) => (await ask('mine', 'GET', url))[0]?.alias ?? 'sample');
 const role = admins('/identity/v3/roles', 'role');
 
 const kinds: Readonly<Record<string, ObjectKind>> = {
@@ -126,6 +137,10 @@ const kinds: Readonly<Record<string, ObjectKind>> = {
   }),
   'identity.group_id': admins('/identity/v3/groups', 'group', { domain_id: 'default' }),
   'identity.implied_role_id': role,
+  'identity.policy_id': cloud(async ({ ask }) => {
+    const policy = { blob: '{}', type: 'application/json' };
+    return (await ask('admin', 'POST', '/identity/v3/policies', { policy })).id;
+  }),
   'identity.prior_role_id': role,
   'identity.role_id': role,
   // One that nobody works in: whoever changes or deletes it takes nothing from the others.
@@ -157,18 +172,18 @@ const kinds: Readonly<Record<string, ObjectKind>> = {
   'compute.hypervisor_id': firstOf('/compute/v2.1/os-hypervisors'),
   'compute.keypair_name': user(async ({ ask }) => {
     const keypair = { name: word(), type: 'ssh', public_key: PUBLIC_KEY };
-    return (await ask('alice', 'POST', '/compute/v2.1/os-keypairs', { keypair })).name;
+    return (await ask('mine', 'POST', '/compute/v2.1/os-keypairs', { keypair })).name;
   }),
   'compute.network': project(async ({ ask, id }) => {
     const network = await id('network_id');
-    return (await ask('alice', 'GET', `/network/v2.0/networks/${network}`)).name;
+    return (await ask('mine', 'GET', `/network/v2.0/networks/${network}`)).name;
   }),
-  'compute.project_id': project(({ parent }) => parent.tenants.alice.project_id),
+  'compute.project_id': project(({ parent, owner }) => parent.tenants[owner].project_id),
   'compute.request_id': project(async ({ ask, id }) => {
-    const actions = await ask('alice', 'GET', `/compute/v2.1/servers/${await id('server_id')}/os-instance-actions`);
+    const actions = await ask('mine', 'GET', `/compute/v2.1/servers/${await id('server_id')}/os-instance-actions`);
     return actions[0].request_id;
   }),
-  'compute.server_group_id': alices('/compute/v2.1/os-server-groups', () => ({
+  'compute.server_group_id': owners('/compute/v2.1/os-server-groups', () => ({
     server_group: { name: word(), policy: 'anti-affinity' },
   })),
   'compute.service_id': firstOf('/compute/v2.1/os-services'),
@@ -176,14 +191,14 @@ const kinds: Readonly<Record<string, ObjectKind>> = {
 
   image_id: project(async ({ ask }) => {
     const image = { name: word(), disk_format: 'raw', container_format: 'bare', visibility: 'shared', tags: [TAG] };
-    const { id } = await ask('alice', 'POST', '/image/v2/images', image);
+    const { id } = await ask('mine', 'POST', '/image/v2/images', image);
     const data = { 'content-type': 'application/octet-stream' };
-    await ask('alice', 'PUT', `/image/v2/images/${id}/file`, Buffer.from('sample'), data);
+    await ask('mine', 'PUT', `/image/v2/images/${id}/file`, Buffer.from('sample'), data);
     return id;
   }),
   'image.member_id': cloud(async ({ ask, id }) => {
     const member = await id('project_id', 'identity');
-    await ask('alice', 'POST', `/image/v2/images/${await id('image_id')}/members`, { member });
+    await ask('mine', 'POST', `/image/v2/images/${await id('image_id')}/members`, { member });
     return member;
   }),
   'image.task_id': cloud(() => randomUUID()),
@@ -191,16 +206,16 @@ const kinds: Readonly<Record<string, ObjectKind>> = {
   'network.agent_id': firstOf('/network/v2.0/agents'),
   floatingip_id: project(async ({ parent, ask, id }) => {
     const external = await parent.eventually(async () => {
-      const networks = await ask('alice', 'GET', '/network/v2.0/networks?router:external=true');
+      const networks = await ask('mine', 'GET', '/network/v2.0/networks?router:external=true');
       return networks.find((network: { availability_zones: string[] }) => network.availability_zones.includes('east'));
     });
     const router_id = await id('router_id');
-    await ask('alice', 'PUT', `/network/v2.0/routers/${router_id}`, {
+    await ask('mine', 'PUT', `/network/v2.0/routers/${router_id}`, {
       router: { external_gateway_info: { network_id: external.id } },
     });
     const floatingip = { floating_network_id: external.id, port_id: await id('port_id') };
-    const made = await ask('alice', 'POST', '/network/v2.0/floatingips', { floatingip });
-    await ask('alice', 'PUT', `/network/v2.0/floatingips/${made.id}/tags/${TAG}`);
+    const made = await ask('mine', 'POST', '/network/v2.0/floatingips', { floatingip });
+    await ask('mine', 'PUT', `/network/v2.0/floatingips/${made.id}/tags/${TAG}`);
     return made.id;
   }),
   network_id: tagged('networks', 'network', () => ({ name: word() })),
@@ -210,17 +225,17 @@ const kinds: Readonly<Record<string, ObjectKind>> = {
     fixed_ips: [{ subnet_id: await id('subnet_id') }],
     security_groups: [await id('security_group_id')],
   })),
-  'network.project_id': project(({ parent }) => parent.tenants.alice.project_id),
+  'network.project_id': project(({ parent, owner }) => parent.tenants[owner].project_id),
   router_id: project(async (objects) => {
     const { ask, id } = objects;
     const subnet_id = await id('subnet_id');
-    const made = await ask('alice', 'POST', '/network/v2.0/routers', { router: { name: word() } });
-    await ask('alice', 'PUT', `/network/v2.0/routers/${made.id}/add_router_interface`, { subnet_id });
-    await ask('alice', 'PUT', `/network/v2.0/routers/${made.id}/tags/${TAG}`);
+    const made = await ask('mine', 'POST', '/network/v2.0/routers', { router: { name: word() } });
+    await ask('mine', 'PUT', `/network/v2.0/routers/${made.id}/add_router_interface`, { subnet_id });
+    await ask('mine', 'PUT', `/network/v2.0/routers/${made.id}/tags/${TAG}`);
     return made.id;
   }),
   security_group_id: tagged('security-groups', 'security_group', () => ({ name: word() })),
-  security_group_rule_id: alices('/network/v2.0/security-group-rules', async ({ id }) => ({
+  security_group_rule_id: owners('/network/v2.0/security-group-rules', async ({ id }) => ({
     security_group_rule: { security_group_id: await id('security_group_id'), direction: 'ingress', protocol: 'tcp' },
   })),
   subnet_id: tagged('subnets', 'subnet', async ({ id }) => ({
@@ -231,15 +246,15 @@ const kinds: Readonly<Record<string, ObjectKind>> = {
 
   'volume.attachment_id': project(async ({ ask, id }) => {
     await id('server_id');
-    return (await ask('alice', 'GET', `/volume/v3/volumes/${await id('volume_id')}`)).attachments[0].attachment_id;
+    return (await ask('mine', 'GET', `/volume/v3/volumes/${await id('volume_id')}`)).attachments[0].attachment_id;
   }),
   'volume.quota_class_name': cloud(() => 'default'),
-  'volume.quota_project_id': project(({ parent }) => parent.tenants.alice.project_id),
+  'volume.quota_project_id': project(({ parent, owner }) => parent.tenants[owner].project_id),
   'volume.service_action': cloud(() => 'freeze'),
   snapshot_id: project(async ({ parent, ask }) => {
     const volume_id = await newVolume({ parent, ask });
     const snapshot = { volume_id, name: word(), metadata: { [KEY]: 'sample' } };
-    const { id } = await ask('alice', 'POST', '/volume/v3/snapshots', { snapshot });
+    const { id } = await ask('mine', 'POST', '/volume/v3/snapshots', { snapshot });
     return rested({ parent, ask }, `/volume/v3/snapshots/${id}`, 'available');
   }),
   volume_id: project(newVolume),
@@ -260,25 +275,25 @@ async function bootServer({ parent, ask, id }: Objects): Promise<string> {
     metadata: { [KEY]: 'sample' },
     tags: [TAG],
   };
-  const { id: server_id } = await ask('alice', 'POST', '/compute/v2.1/servers', { server });
+  const { id: server_id } = await ask('mine', 'POST', '/compute/v2.1/servers', { server });
   await rested({ parent, ask }, `/compute/v2.1/servers/${server_id}`, 'ACTIVE');
   const volumeId = await id('volume_id');
   const volumeAttachment = { volumeId, delete_on_termination: false };
-  await ask('alice', 'POST', `/compute/v2.1/servers/${server_id}/os-volume_attachments`, { volumeAttachment });
+  await ask('mine', 'POST', `/compute/v2.1/servers/${server_id}/os-volume_attachments`, { volumeAttachment });
   await rested({ parent, ask }, `/volume/v3/volumes/${volumeId}`, 'in-use');
   return server_id;
 }
 
 async function newVolume({ parent, ask }: Pick<Objects, 'parent' | 'ask'>): Promise<string> {
   const volume = { size: 1, name: word(), availability_zone: 'east', metadata: { [KEY]: 'sample' } };
-  const { id } = await ask('alice', 'POST', '/volume/v3/volumes', { volume });
+  const { id } = await ask('mine', 'POST', '/volume/v3/volumes', { volume });
   return rested({ parent, ask }, `/volume/v3/volumes/${id}`, 'available');
 }
 
 /** Waits until it shows the status; gives its id. */
 async function rested({ parent, ask }: Pick<Objects, 'parent' | 'ask'>, url: string, status: string): Promise<string> {
   const shown: TestAnswer['body'] = await parent.eventually(async () => {
-    const one = await ask('alice', 'GET', url);
+    const one = await ask('mine', 'GET', url);
     if (/error/i.test(one.status)) throw new Error(`${url} is in ${one.status}`);
     return one.status === status && one;
   });
@@ -288,8 +303,8 @@ async function rested({ parent, ask }: Pick<Objects, 'parent' | 'ask'>, url: str
 /** Something of Neutron's that carries the tag. */
 function tagged(collection: string, key: string, body: (objects: Objects) => object | Promise<object>): ObjectKind {
   return project(async (objects) => {
-    const { id } = await objects.ask('alice', 'POST', `/network/v2.0/${collection}`, { [key]: await body(objects) });
-    await objects.ask('alice', 'PUT', `/network/v2.0/${collection}/${id}/tags/${TAG}`);
+    const { id } = await objects.ask('mine', 'POST', `/network/v2.0/${collection}`, { [key]: await body(objects) });
+    await objects.ask('mine', 'PUT', `/network/v2.0/${collection}/${id}/tags/${TAG}`);
     return id;
   });
 }

@@ -49,7 +49,7 @@ export function send(
   return parent.api.call(who, operation.method, url, body, headers);
 }
 
-/** Whether any of an operation's path parameters names what belongs to project one, or to alice. */
+/** Whether any of an operation's path parameters names what belongs to a project or a user. */
 export function isOwned({ service, operation }: Pick<Prepared, 'service' | 'operation'>): boolean {
   return parametersOf(operation.path).some((name) => kindOf(name, service.convention.name)?.owner !== 'cloud');
 }

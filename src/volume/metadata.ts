@@ -90,9 +90,9 @@ export function metadataOperations<R extends HostedRow>(of: MetadataOf<R>): Oper
       summary: `Show one metadata item of a ${of.name}`,
       handle: async ({ context, params }) => {
         const key = params.key as string;
-        const value = (await of.seen(context, idOf(params))).metadata[key];
-        if (value === undefined) throw missing(idOf(params), key);
-        return { meta: { [key]: value } };
+        const { metadata } = await of.seen(context, idOf(params));
+        if (!Object.hasOwn(metadata, key)) throw missing(idOf(params), key);
+        return { meta: { [key]: metadata[key] } };
       },
     }),
     operation<{ meta: Record<string, string | null> }>({
@@ -104,7 +104,7 @@ export function metadataOperations<R extends HostedRow>(of: MetadataOf<R>): Oper
       summary: `Set one metadata item of a ${of.name}`,
       handle: async ({ context, params, body }) => {
         const key = params.key as string;
-        if (!(key in body.meta)) throw badRequest('Request body and URI mismatch');
+        if (!Object.hasOwn(body.meta, key)) throw badRequest('Request body and URI mismatch');
         if (Object.keys(body.meta).length > 1) throw badRequest('Request body contains too many items');
         const row = await of.change(context, idOf(params), (before, now) => {
           refuseMaintenance(now);

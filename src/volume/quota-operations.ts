@@ -32,7 +32,7 @@ function limitsOf(
   const entries = Object.entries(given).filter(
     ([name]) => name !== 'tenant_id' && name !== 'id' && name !== 'class_name',
   );
-  const bad = entries.map(([name]) => name).filter((name) => !(name in known));
+  const bad = entries.map(([name]) => name).filter((name) => !Object.hasOwn(known, name));
   if (bad.length > 0) throw badRequest(`Bad key(s) in quota set: ${bad.join(', ').slice(0, 200)}`);
   return Object.fromEntries(
     entries.map(([name, value]) => {

@@ -238,9 +238,9 @@ function specOperations(
       summary: 'Show an extra spec of a volume type',
       handle: async ({ context, params }) => {
         const key = params.key as string;
-        const value = specsOf(await seen(context, idOf(params)))[key];
-        if (value === undefined) throw missing(idOf(params), key);
-        return { [key]: value };
+        const specs = specsOf(await seen(context, idOf(params)));
+        if (!Object.hasOwn(specs, key)) throw missing(idOf(params), key);
+        return { [key]: specs[key] };
       },
     }),
     operation<Record<string, string>>({
