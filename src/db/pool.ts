@@ -56,7 +56,7 @@ export function createPool(options: ConnectionOptions & { max_connections: numbe
         return await client.query({ ...(name !== undefined && { name }), text, values: [...parameters] });
       } catch (error) {
         spoilt ||= spoilsConnection(error);
-        throw error;
+        throw withoutValues(error);
       }
     };
     // Kysely declares an overload for cursors too; we configure none, so it never calls it.
@@ -78,4 +78,11 @@ export function createPool(options: ConnectionOptions & { max_connections: numbe
     },
     end: () => pool.end(),
   };
+}
+
+/** The error without the row that it was about: whoever logs it would log a tenant's secrets with it. */
+function withoutValues(error: unknown): unknown {
+  return error instanceof DatabaseError
+    ? Object.assign(error, { detail: undefined, where: undefined, internalQuery: undefined })
+    : error;
 }

@@ -4,6 +4,7 @@
  */
 import { badRequest, Fault, forbidden, notFound } from './fault.ts';
 import type { Convention, SchemaProblem } from './service.ts';
+import { isSecret } from './validation.ts';
 
 const REASONS: Readonly<Record<number, string>> = {
   300: 'Multiple Choices',
@@ -219,7 +220,7 @@ function escapeHtml(text: string): string {
 
 /** A refused value as the fault repeats it: never one that may be a secret, never more than a line. */
 function shown(problem: SchemaProblem): string {
-  if (/pass|secret|user_data|token|key/i.test(problem.path)) return '***';
-  const text = JSON.stringify(problem.value) ?? 'None';
+  if (isSecret(problem.path)) return '***';
+  const text = JSON.stringify(problem.value, (key, inner) => (isSecret(key) ? '***' : inner)) ?? 'None';
   return text.length > 200 ? `${text.slice(0, 200)}...` : text;
 }

@@ -11,6 +11,12 @@ addFormats.default(ajv);
 // OpenStack takes ids with and without dashes wherever it says uuid.
 ajv.addFormat('uuid', UUID);
 
+/** Names under which secrets come; what they hold is not repeated in a fault, not even to whoever sent it. */
+const SECRET = /pass|secret|user_data|token|private|blob/i;
+
+/** Whether a value at this JSON pointer may be a secret. */
+export const isSecret = (path: string): boolean => SECRET.test(path);
+
 const compiled = new WeakMap<object, ValidateFunction>();
 
 /**
@@ -47,7 +53,7 @@ function problem(error: ErrorObject): SchemaProblem {
 
 /** The words of Python's jsonschema, which the services pass on to their clients. */
 function words(error: ErrorObject): string {
-  const value = repr(error.data);
+  const value = isSecret(error.instancePath) ? "'***'" : repr(error.data);
   const params = error.params as Record<string, unknown>;
   switch (error.keyword) {
     case 'required':
@@ -93,7 +99,7 @@ function repr(value: unknown): string {
   if (Array.isArray(value)) return `[${value.slice(0, 20).map(repr).join(', ')}]`;
   if (typeof value === 'object') {
     const pairs = Object.entries(value).slice(0, 8);
-    return `{${pairs.map(([key, inner]) => `'${key}': ${/pass|secret|data|token/i.test(key) ? "'***'" : repr(inner)}`).join(', ')}}`;
+    return `{${pairs.map(([key, inner]) => `'${key}': ${/data/i.test(key) || isSecret(key) ? "'***'" : repr(inner)}`).join(', ')}}`;
   }
   return String(value);
 }

@@ -70,6 +70,11 @@ async function prepared(each: Pick<Prepared, 'service' | 'operation' | 'name'>):
   try {
     return await prepare(objects, each);
   } catch {
+    objects.forgetAll();
+  }
+  try {
+    return await prepare(objects, each);
+  } catch {
     const ids = Object.fromEntries(parametersOf(each.operation.path).map((parameter) => [parameter, 'gone']));
     return prepare(objects, each, { ids });
   }

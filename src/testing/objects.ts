@@ -27,6 +27,8 @@ export interface Objects {
   id(parameter: string, service?: string): Promise<string>;
   /** It has been deleted: the next who asks gets a new one. */
   forget(parameter: string, service?: string): void;
+  /** What one object hung on may be gone with another: all are made again as they are asked for. */
+  forgetAll(): void;
   /** The ids made so far, by parameter. */
   known(): ReadonlyMap<string, string>;
   /** Makes a call as `admin`, or as the objects' owner (`mine`); throws where it is refused. @returns what stands under the body's only key, or the body */
@@ -60,6 +62,7 @@ export function objectsOf(parent: TestParent, owner: Objects['owner'] = 'alice')
     forget(parameter, service) {
       made.delete(keyOf(parameter, service));
     },
+    forgetAll: () => made.clear(),
     known: () => settled,
     async ask(who, method, url, body, headers) {
       const answer = await parent.api.call(who === 'mine' ? owner : who, method, url, body, {
