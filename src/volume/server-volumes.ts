@@ -98,6 +98,11 @@ export interface ServerVolumes {
    */
   childVolume(context: ChildContext, volumeId: string): Promise<string | undefined>;
   /**
+   * The server's end was asked for: however soon the child lets go of its volumes, their attachments last until `release`,
+   * so that what was to go with the server does.
+   */
+  leaving(tx: Tx, serverId: string): Promise<void>;
+  /**
    * The server is gone: its attachments end, volumes go back to `available`, those with delete_on_termination are
    * deleted. Twice: the second finds nothing to do.
    */

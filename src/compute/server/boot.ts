@@ -6,7 +6,7 @@
 import { randomBytes, randomInt, randomUUID } from 'node:crypto';
 import type { Placement } from '../../cascade/contract.ts';
 import type { Tx } from '../../db/database.ts';
-import { badRequest, type Fault, forbidden } from '../../http/fault.ts';
+import { badRequest, Fault, forbidden } from '../../http/fault.ts';
 import type { RequestContext } from '../../http/service.ts';
 import { QuotaExceeded } from '../../resource/quota.ts';
 import { affordable, place, placeOf, projectOf, requireZone, resolve, type Resolved } from './boot-lookup.ts';
@@ -86,7 +86,10 @@ export async function boot(
     dependencies.cascade.poke(placement?.child);
     return { rows, reservation_id, admin_pass };
   } catch (error) {
-    throw error instanceof QuotaExceeded ? quotaFault(error) : error;
+    if (error instanceof QuotaExceeded) throw quotaFault(error);
+    // The volumes of a boot went over Cinder's quota: Nova's API knows no 413.
+    if (error instanceof Fault && error.status === 413) throw forbidden(error.message);
+    throw error;
   }
 }
 

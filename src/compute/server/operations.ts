@@ -194,6 +194,7 @@ export async function remove(
     }
     await dropPending(tx, dependencies, row);
     // What was still to be done there is done with: only the delete counts from here on.
+    await dependencies.volumes.leaving(tx, row.id);
     const after = await change(tx, row, { ...states(row.vm_state, 'deleting'), pending: [], delete_sent_at: null });
     await wake(tx, dependencies, after, context.requestId);
   });

@@ -47,6 +47,7 @@ const noVolumes: ServerVolumes = {
   setDeleteOnTermination: async () => undefined,
   attachmentsOf: async () => new Map(),
   childVolume: async () => undefined,
+  leaving: async () => undefined,
   release: async () => undefined,
   onChange: () => undefined,
 };

@@ -30,7 +30,7 @@ export interface AttachmentRow {
   readonly device: string;
   readonly delete_on_termination: boolean;
   readonly tag: string | null;
-  /** `attaching`: asked for; `attached`: the child showed it; `detaching`: its end was asked for. */
+  /** `attaching`: asked for; `attached`: the child showed it; `detaching`: its end was asked for; `leaving`: its server's end was. */
   readonly status: string;
   readonly attached_at: string | null;
 }
@@ -61,6 +61,7 @@ export function shownStatus(childStatus: string, attachments: readonly Pick<Atta
   const has = (status: string): boolean => attachments.some((one) => one.status === status);
   if (childStatus === 'available' && has('attaching')) return 'attaching';
   if (childStatus === 'in-use' && has('detaching')) return 'detaching';
+  if (childStatus === 'available' && has('leaving')) return 'in-use';
   return childStatus;
 }
 

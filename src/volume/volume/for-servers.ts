@@ -167,6 +167,9 @@ export function forServers(core: VolumeCore): Omit<ServerVolumes, 'onChange'> {
       // Its own work makes it, and its own feed says when it is there.
       return row.child_id === null || NOT_YET.has(row.child_status) ? undefined : row.child_id;
     },
+    async leaving(tx, serverId) {
+      await tx.updateTable('volume_attachments').set({ status: 'leaving' }).where('server_id', '=', serverId).execute();
+    },
     async release(tx, serverId) {
       const ended = await tx
         .deleteFrom('volume_attachments')

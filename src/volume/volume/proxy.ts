@@ -20,6 +20,8 @@ export interface ChildVolume extends ChildRecord {
 }
 
 const TYPES_KEPT_MS = 60_000;
+/** How long a volume whose server went may take to be free for its delete. */
+const FREEING_MS = 60_000;
 /** In these the child is at something with the volume: a delete refused then is only early. */
 const PASSING =
   /^(attaching|detaching|reserved|creating|downloading|extending|uploading|maintenance|retyping|backing-up)$/;
@@ -67,7 +69,11 @@ export function volumeProxy(core: VolumeCore): ProxyKind<Volume, ChildVolume> {
           as kept`.execute(query);
       return result.rows[0]?.kept === true;
     },
-    retriesDelete: (row, status) => PASSING.test(status) || (row.released === true && status === 'in-use'),
+    // Refused while in use, and free a moment later when it was looked at: that is worth another try, for a while.
+    retriesDelete: (row, status) =>
+      PASSING.test(status) ||
+      (row.released === true &&
+        (status === 'in-use' || (status === 'available' && Date.now() - Date.parse(row.acted_at) < FREEING_MS))),
     async bringMore(context, row) {
       const flags = { wanted_bootable: row.wanted_bootable, wanted_readonly: row.wanted_readonly };
       const path = `/volumes/${row.child_id}/action`;
@@ -222,6 +228,7 @@ async function applyAttachments(core: VolumeCore, tx: Tx, row: Volume, record: C
   const [there] = record.attachments ?? [];
   const changed: string[] = [];
   for (const one of ours) {
+    if (one.status === 'leaving') continue;
     if (there !== undefined) {
       const device = there.device ?? one.device;
       if (one.status !== 'attaching' && (one.device === device || one.status === 'detaching')) continue;
