@@ -102,7 +102,10 @@ export function asFault(error: unknown, log: Logger): Fault {
       : new Fault(409, tenantMessage);
   }
   if (typeof code === 'string' && /^22...$/.test(code)) return badRequest('A value is outside of what can be stored.');
-  if (typeof code === 'string' && /^(53|57|08)...$/.test(code))
+  // Two at once that each would have been let in alone: who comes second has what the first did against them.
+  if (code === '23505' || code === '23503')
+    return new Fault(409, 'Another request stands against this one. Try again.');
+  if (typeof code === 'string' && /^(53|57|08|40)...$/.test(code))
     return unavailable('The database cannot be reached now.');
   if (typeof statusCode === 'number' && statusCode >= 400 && statusCode < 500) {
     return new Fault(statusCode, error instanceof Error ? error.message : 'Bad request');

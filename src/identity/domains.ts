@@ -1,7 +1,7 @@
 /** Domains: the outermost grouping of users and projects. */
 import { type SqlBool, sql } from 'kysely';
 import type { Tx } from '../db/database.ts';
-import { forbidden } from '../http/fault.ts';
+import { conflict, forbidden } from '../http/fault.ts';
 import type { Operation } from '../http/service.ts';
 import { crudOperations } from '../resource/crud.ts';
 import { claimName, type Core, missing, refuseImmutable } from './core.ts';
@@ -31,6 +31,11 @@ export function domainOperations(core: Core): Operation[] {
     creating: async ({ explicit_domain_id, ...given }, _context, tx) => {
       const row = { ...given, id: explicit_domain_id ?? newId() } as DomainRow;
       await claimName(tx, { table: 'identity_domains', name: row.name, id: row.id }, twice(row.name));
+      if ((await domains.find(tx, row.id)) !== undefined) {
+        throw conflict(
+          `Conflict occurred attempting to store project - Duplicate entry found with name ${row.name} at domain ID <<keystone.domain.root>>.`,
+        );
+      }
       return row;
     },
     updating: async (before, given, _context, tx) => {
