@@ -119,6 +119,7 @@ export async function assemble(options: AssemblyOptions): Promise<Assembly> {
     );
     ends.add(async () => clearInterval(healing));
     parts.identity.onProjectDeleted(async (tx, projectId) => {
+      await parts.network.forgetProject(tx, projectId);
       await sql`delete from quotas where project_id = ${projectId}`.execute(tx);
       await cascade.retire(tx, PROJECT, projectId);
     });

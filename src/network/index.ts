@@ -1,7 +1,7 @@
 /** The network service: networks, subnets, ports and security groups, and the edge (routers, floating IPs) beside them. */
 import type { Logger } from 'pino';
 import type { Cascade } from '../cascade/contract.ts';
-import type { Db } from '../db/database.ts';
+import type { Db, Tx } from '../db/database.ts';
 import { network as convention } from '../http/conventions.ts';
 import type { Service } from '../http/service.ts';
 import { edgeOperations, edgeRules, registerEdgeKinds } from './edge.ts';
@@ -15,7 +15,7 @@ import { portKind } from './port-replica.ts';
 import { portResource } from './port-resource.ts';
 import { portOperations, portRules } from './ports.ts';
 import { securityGroupKind } from './security-group-replica.ts';
-import { securityGroupOperations } from './security-groups.ts';
+import { forgetDefaultGroup, securityGroupOperations } from './security-groups.ts';
 import { attachPorts, detachPorts, portsOf } from './server-networks-attach.ts';
 import { changeGroups, groupsOf } from './server-groups.ts';
 import { ensurePorts } from './server-networks-child.ts';
@@ -40,6 +40,8 @@ export interface NetworkDependencies {
 export function createNetwork({ db, cascade }: NetworkDependencies): {
   readonly service: Service;
   readonly serverNetworks: ServerNetworks;
+  /** To be called when a project is deleted, in its transaction. */
+  readonly forgetProject: (tx: Tx, projectId: string) => Promise<void>;
 } {
   const events = createPortEvents();
   const batches = createPortBatches();
@@ -68,6 +70,7 @@ export function createNetwork({ db, cascade }: NetworkDependencies): {
       ],
       rules: [...networkResource.fieldRules, ...portResource.fieldRules, ...portRules, ...edgeRules],
     },
+    forgetProject: (tx, projectId) => forgetDefaultGroup(tx, cascade, projectId),
     serverNetworks: {
       resolve: resolveNetworks,
       attach: (tx, context, resolved, to) => attachPorts(tx, parts, context, resolved, to),

@@ -109,13 +109,34 @@ async function removeGroup(tx: Tx, cascade: Cascade, row: SecurityGroupRow, cont
     throw conflict('Insufficient rights for removing default security group.', 'SecurityGroupCannotRemoveDefault');
   }
   await refuseUsed(tx, row.id);
+  await dropRules(tx, cascade, row, context.requestId);
+}
+
+/**
+ * A project is gone, and with it the group that it had without asking, and its copies; one that a port still uses
+ * stays, as everything else that the project leaves behind.
+ */
+export async function forgetDefaultGroup(tx: Tx, cascade: Cascade, projectId: string): Promise<void> {
+  const [row] = await securityGroupStore.select(tx, [sql<SqlBool>`project_id = ${projectId} and name = ${DEFAULT}`]);
+  if (row === undefined || (await isUsed(tx, row.id))) return;
+  await dropRules(tx, cascade, row, undefined);
+  await sql`delete from security_groups where id = ${row.id}`.execute(tx);
+}
+
+/** Takes the rules of a group that goes and those that name it, uncounts them and the group, and retires its copies. */
+async function dropRules(
+  tx: Tx,
+  cascade: Cascade,
+  row: SecurityGroupRow,
+  requestId: string | undefined,
+): Promise<void> {
   const gone = await sql<{ project_id: string; security_group_id: string }>`
     delete from security_group_rules where security_group_id = ${row.id} or remote_group_id = ${row.id}
     returning project_id, security_group_id`.execute(tx);
   const others = new Set(gone.rows.map(({ security_group_id }) => security_group_id));
   others.delete(row.id);
-  for (const id of [...others].sort()) await changedRules(tx, cascade, id, context.requestId);
-  await cascade.retire(tx, 'security_group', row.id, { requestId: context.requestId });
+  for (const id of [...others].sort()) await changedRules(tx, cascade, id, requestId);
+  await cascade.retire(tx, 'security_group', row.id, because(requestId));
   const counts = new Map([[row.project_id, 0]]);
   for (const { project_id } of gone.rows) counts.set(project_id, (counts.get(project_id) ?? 0) + 1);
   for (const [project, rules] of [...counts].sort()) {
@@ -189,15 +210,21 @@ async function checkRemote(tx: Tx, id: string, context: RequestContext): Promise
 }
 
 /** The group's rules are not what they were: its own copy, its revision and its replicas follow. */
-async function changedRules(tx: Tx, cascade: Cascade, groupId: string, requestId: string): Promise<void> {
+async function changedRules(tx: Tx, cascade: Cascade, groupId: string, requestId: string | undefined): Promise<void> {
   await copyRules(tx, groupId);
   await securityGroupStore.update(tx, groupId, {});
-  await cascade.revise(tx, 'security_group', groupId, { requestId });
+  await cascade.revise(tx, 'security_group', groupId, because(requestId));
 }
 
+const because = (requestId: string | undefined) => (requestId === undefined ? {} : { requestId });
+
 async function refuseUsed(tx: Tx, groupId: string): Promise<void> {
+  if (await isUsed(tx, groupId)) throw conflict(`Security Group ${groupId} in use.`, 'SecurityGroupInUse');
+}
+
+async function isUsed(tx: Tx, groupId: string): Promise<boolean> {
   const used = await sql`select 1 from ports where security_groups @> ${[groupId]}::text[] limit 1`.execute(tx);
-  if (used.rows.length > 0) throw conflict(`Security Group ${groupId} in use.`, 'SecurityGroupInUse');
+  return used.rows.length > 0;
 }
 
 const defaultExists = (): Fault =>
