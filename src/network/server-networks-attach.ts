@@ -224,7 +224,7 @@ async function inNovasWords(request: ResolvedRequest, work: () => Promise<PortRo
     return await work();
   } catch (error) {
     if (!(error instanceof Fault)) throw error;
-    if (error.type === 'IpAddressAlreadyAllocated') throw addressInUse(request.fixed_ip ?? '');
+    if (error.type === 'IpAddressAlreadyAllocated') throw addressInUse(request.fixed_ip ?? '', null);
     if (error.type === 'IpAddressGenerationFailure') {
       throw badRequest(`No more available networks: no addresses are left on network ${request.network_id}.`);
     }

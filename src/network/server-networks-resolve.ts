@@ -21,7 +21,7 @@ export async function resolveNetworks(
   const { requests, networks } =
     asked === 'any' ? await onlyNetwork(query, context, wanted === 'auto') : await named(query, context, asked);
   for (const network of networks) refuseUnusable(network);
-  await checkAddresses(query, requests);
+  await checkAddresses(query, context, requests);
   return { requests, children: childrenOf(networks) };
 }
 
@@ -118,7 +118,11 @@ function childrenOf(networks: readonly NetworkRow[]): readonly string[] | undefi
   return children.size === 0 ? undefined : [...children];
 }
 
-async function checkAddresses(query: Queryable, requests: readonly ResolvedRequest[]): Promise<void> {
+async function checkAddresses(
+  query: Queryable,
+  context: RequestContext,
+  requests: readonly ResolvedRequest[],
+): Promise<void> {
   for (const { network_id, fixed_ip } of requests) {
     if (fixed_ip === undefined) continue;
     const address = parseAddress(fixed_ip);
@@ -134,10 +138,12 @@ async function checkAddresses(query: Queryable, requests: readonly ResolvedReque
       return address.value >= start && address.value <= end;
     });
     if (subnet === undefined) throw addressUnfit(fixed_ip, network_id);
-    const taken = await sql<{ device_id: string | null }>`
-      select p.device_id from ip_allocations a left join ports p on p.id = a.port_id
+    const taken = await sql<{ device_id: string | null; project_id: string | null }>`
+      select p.device_id, p.project_id from ip_allocations a left join ports p on p.id = a.port_id
       where a.subnet_id = ${subnet.id} and a.ip_address = ${normalAddress(fixed_ip) ?? fixed_ip}::inet`.execute(query);
-    if (taken.rows.length > 0) throw addressInUse(fixed_ip);
+    const [holder] = taken.rows;
+    if (holder === undefined) continue;
+    throw addressInUse(fixed_ip, holder.project_id === callersProject(context) ? holder.device_id : null);
   }
 }
 
@@ -146,7 +152,8 @@ export const portInUse = (id: string): Fault => conflict(`Port ${id} is still in
 export const networkUnknown = (id: string): Fault => badRequest(`Network ${id} could not be found.`);
 export const addressUnfit = (ip: string, networkId: string): Fault =>
   badRequest(`Invalid input received: Fixed IP ${ip} is not a valid ip address for network ${networkId}.`);
-/** Whose it is stays unsaid: that may be another project. */
-export const addressInUse = (ip: string): Fault => badRequest(`Fixed IP address ${ip} is already in use.`);
+/** Nova names the server, or nothing where a port has none; another project's stays unsaid here. */
+export const addressInUse = (ip: string, serverId: string | null): Fault =>
+  badRequest(`Fixed IP address ${ip} is already in use on instance ${serverId ?? ''}.`);
 const externalForbidden = (id: string): Fault =>
   forbidden(`It is not allowed to create an interface on external network ${id}`);
