@@ -66,6 +66,11 @@ export async function createCascade(options: CascadeOptions): Promise<RunningCas
       log: requestId === undefined ? log : log.child({ request_id: requestId }),
       requestId,
       scope: (projectId) => scopeOf(config, self, projectId),
+      scopeOfExisting: (projectId) =>
+        scopeOf(config, self, projectId).catch((error: unknown) => {
+          if (error instanceof Gone) return {};
+          throw error;
+        }),
       ensure: (kind, id) => replicas.ensure(self, kind, id),
       async childId(kind, id) {
         const row = await db.query

@@ -44,6 +44,8 @@ export interface ChildContext {
   readonly requestId: string | undefined;
   /** The token scope of a parent project in this child, making the project there at first need. */
   scope(projectId: string): Promise<CloudScope>;
+  /** The same for what is there already: the account's own scope where the parent's project is gone and its things are not. */
+  scopeOfExisting(projectId: string): Promise<CloudScope>;
   /** Brings a replica to the child and to the parent's current revision; no call to the child where it is there already. */
   ensure(kind: string, id: string): Promise<Replica & { readonly child_id: string }>;
   /** The child's id of a replica that is known to be there, or undefined; never calls the child. */

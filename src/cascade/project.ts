@@ -27,7 +27,9 @@ export const projectKind: ReplicaKind<ProjectRow> = {
   table: 'identity_projects',
   unique: true,
   async load(query: Queryable, id: string) {
-    const result = await sql<ProjectRow>`select id, name, revision from identity_projects where id = ${id}`.execute(query);
+    const result = await sql<ProjectRow>`select id, name, revision from identity_projects where id = ${id}`.execute(
+      query,
+    );
     return result.rows[0];
   },
   /** By its name, which is the parent's id. */
@@ -75,15 +77,60 @@ export const projectKind: ReplicaKind<ProjectRow> = {
       });
     }
     await Promise.all([
-      liftQuotas(context, 'compute', `/os-quota-sets/${project}`, 'quota_set', { force: true }),
-      liftQuotas(context, 'volume', `/os-quota-sets/${project}`, 'quota_set', {}),
-      liftQuotas(context, 'network', `/quotas/${project}`, 'quota', {}),
+      ...QUOTAS.map(([service, path]) =>
+        liftQuotas(
+          context,
+          service,
+          `${path}/${project}`,
+          service === 'network' ? 'quota' : 'quota_set',
+          service === 'compute' ? { force: true } : {},
+        ),
+      ),
     ]);
   },
-  async remove({ api }, replica) {
+  /** With what the child made for the project by itself, and the quotas that were lifted. Twice: nothing is there. */
+  async remove(context, replica) {
+    const { api } = context;
+    const project = replica.child_id;
+    await leaveNothing(context, 'network', async () => {
+      const { body } = await api.call<{ security_groups: Named[] }>({
+        service: 'network',
+        method: 'GET',
+        path: '/security-groups',
+        query: { project_id: project, name: 'default' },
+      });
+      for (const { id } of body.security_groups) {
+        await api.call({ service: 'network', method: 'DELETE', path: `/security-groups/${id}`, accept: [404] });
+      }
+    });
+    for (const [service, path] of QUOTAS) {
+      await leaveNothing(context, service, () =>
+        api.call({ service, method: 'DELETE', path: `${path}/${project}`, accept: [404] }),
+      );
+    }
     await api.call({ service: 'identity', method: 'DELETE', path: `/projects/${replica.child_id}`, accept: [404] });
   },
 };
+
+const QUOTAS = [
+  ['compute', '/os-quota-sets'],
+  ['volume', '/os-quota-sets'],
+  ['network', '/quotas'],
+] as const;
+
+/** What the child refuses to take away stays; it does not keep the project. */
+async function leaveNothing(
+  { api, log, child }: ChildContext,
+  service: 'compute' | 'volume' | 'network',
+  work: () => Promise<unknown>,
+): Promise<void> {
+  try {
+    if (await api.offers(service)) await work();
+  } catch (error) {
+    if ((error as { failure?: unknown }).failure !== 'refused') throw error;
+    log.warn({ err: error, child, service }, 'something of a project could not be taken away in the child');
+  }
+}
 
 /** Where the child does not let us, its own quotas hold, and its refusal lands on the object. */
 async function liftQuotas(

@@ -118,6 +118,7 @@ export async function assemble(options: AssemblyOptions): Promise<Assembly> {
       HEAL_EVERY_MS,
     );
     ends.add(async () => clearInterval(healing));
+    parts.identity.onUserDeleted(parts.compute.userDeleted);
     parts.identity.onProjectDeleted(async (tx, projectId) => {
       await parts.network.forgetProject(tx, projectId);
       await sql`delete from quotas where project_id = ${projectId}`.execute(tx);

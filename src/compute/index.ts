@@ -1,7 +1,7 @@
 /** The compute service: servers, and all that is beside them. */
 import type { Logger } from 'pino';
 import type { Cascade } from '../cascade/contract.ts';
-import type { Db, Queryable } from '../db/database.ts';
+import type { Db, Queryable, Tx } from '../db/database.ts';
 import { compute as convention } from '../http/conventions.ts';
 import { Fault } from '../http/fault.ts';
 import type { RequestContext, Service } from '../http/service.ts';
@@ -10,7 +10,7 @@ import type { ServerNetworks } from '../network/server-networks.ts';
 import type { ServerVolumes } from '../volume/server-volumes.ts';
 import { computeAdminOperations, computeAdminRules, registerComputeKinds } from './admin.ts';
 import { visibleFlavor } from './flavor/flavor.ts';
-import { findKeypair } from './keypair/keypair.ts';
+import { deleteKeypairsOf, findKeypair } from './keypair/keypair.ts';
 import { computeQuotas } from './quota-set/quotas.ts';
 import { createServers, type ServerFlavor } from './server/index.ts';
 
@@ -28,7 +28,11 @@ export interface ComputeServices {
 }
 
 /** Puts the service together and registers its kinds and feeds with cascading; reads and writes nothing yet. */
-export function createCompute(services: ComputeServices): { readonly service: Service } {
+export function createCompute(services: ComputeServices): {
+  readonly service: Service;
+  /** In the transaction that deletes a user: what was only theirs goes too. */
+  userDeleted(tx: Tx, userId: string): Promise<void>;
+} {
   const { db, cascade, network, volumes, images, projectExists, log } = services;
   registerComputeKinds(cascade);
   const servers = createServers({
@@ -49,6 +53,7 @@ export function createCompute(services: ComputeServices): { readonly service: Se
       operations: [...servers.operations, ...admin],
       rules: [...servers.rules, ...computeAdminRules],
     },
+    userDeleted: (tx, userId) => deleteKeypairsOf(tx, cascade, userId),
   };
 }
 

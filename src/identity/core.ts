@@ -11,6 +11,9 @@ import type { Tokens } from './tokens.ts';
 /** Told, in the transaction that deletes a project, to take along or refuse what hangs on it. */
 export type ProjectDeletedListener = (tx: Tx, projectId: string) => Promise<void>;
 
+/** Told, in the transaction that deletes a user. */
+export type UserDeletedListener = (tx: Tx, userId: string) => Promise<void>;
+
 export interface Core {
   readonly db: Db;
   readonly convention: Convention;
@@ -19,6 +22,7 @@ export interface Core {
   readonly tokens: Tokens;
   readonly catalog: Catalog;
   readonly projectDeleted: readonly ProjectDeletedListener[];
+  readonly userDeleted: readonly UserDeletedListener[];
 }
 
 export const missing =

@@ -5,7 +5,7 @@ import { conflict, forbidden } from '../http/fault.ts';
 import type { Operation } from '../http/service.ts';
 import { crudOperations } from '../resource/crud.ts';
 import { claimName, type Core, missing, refuseImmutable } from './core.ts';
-import { type DomainRow, domains, newId, projects } from './resources.ts';
+import { type DomainRow, domains, newId, projects, users } from './resources.ts';
 import { admin, getDomain, systemReader } from './rules.ts';
 
 const twice = (name: string) => () =>
@@ -59,6 +59,9 @@ export function domainOperations(core: Core): Operation[] {
 async function emptyDomain(core: Core, tx: Tx, id: string): Promise<void> {
   for (const project of await projects.select(tx, [sql<SqlBool>`domain_id = ${id}`])) {
     for (const listener of core.projectDeleted) await listener(tx, project.id);
+  }
+  for (const user of await users.select(tx, [sql<SqlBool>`domain_id = ${id}`])) {
+    for (const listener of core.userDeleted) await listener(tx, user.id);
   }
   await sql`delete from identity_assignments where target_id = ${id}
     or target_id in (select id from identity_projects where domain_id = ${id})

@@ -11,7 +11,7 @@ import { bootstrap } from './bootstrap.ts';
 import { catalogOperations } from './catalog-operations.ts';
 import { createCatalog } from './catalog.ts';
 import { createChanges } from './changes.ts';
-import type { Core, ProjectDeletedListener } from './core.ts';
+import type { Core, ProjectDeletedListener, UserDeletedListener } from './core.ts';
 import { domainOperations } from './domains.ts';
 import { grantOperations } from './grants.ts';
 import { groupOperations } from './groups.ts';
@@ -24,7 +24,7 @@ import { roleOperations } from './roles.ts';
 import { createTokens } from './tokens.ts';
 import { userOperations } from './users.ts';
 
-export type { ProjectDeletedListener } from './core.ts';
+export type { ProjectDeletedListener, UserDeletedListener } from './core.ts';
 export type { Scope } from './payload.ts';
 
 export interface IdentityOptions {
@@ -54,6 +54,8 @@ export interface IdentityService {
   rotateTokenKeys(): Promise<void>;
   /** Has a listener called in the transaction that deletes a project; what it throws stands against the deletion. */
   onProjectDeleted(listener: ProjectDeletedListener): void;
+  /** The same for a user. */
+  onUserDeleted(listener: UserDeletedListener): void;
   readonly projects: ProjectLookup;
   /** Stops listening for other processes' changes. */
   close(): Promise<void>;
@@ -78,8 +80,9 @@ export function createIdentity(options: IdentityOptions): IdentityService {
   const keys = createTokenKeys(db);
   const tokens = createTokens({ db, keys, changes, now, validity_s: tokenValidity_s });
   const projectDeleted: ProjectDeletedListener[] = [];
+  const userDeleted: UserDeletedListener[] = [];
   const catalog = createCatalog(db, changes, now);
-  const core: Core = { db, convention, changes, passwords, tokens, catalog, projectDeleted };
+  const core: Core = { db, convention, changes, passwords, tokens, catalog, projectDeleted, userDeleted };
   const service: Service = {
     convention,
     operations: [
@@ -117,6 +120,7 @@ export function createIdentity(options: IdentityOptions): IdentityService {
       changes.apply('keys');
     },
     onProjectDeleted: (listener) => void projectDeleted.push(listener),
+    onUserDeleted: (listener) => void userDeleted.push(listener),
     projects: projectLookup,
     close: () => changes.stop(),
   };

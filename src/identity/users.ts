@@ -84,6 +84,7 @@ export function userOperations(core: Core): Operation[] {
     updated: (row, _before, _context, tx) => changes.announce(tx, `user ${row.id}`),
     removing: async (row, _context, tx) => {
       await sql`delete from identity_assignments where actor_id = ${row.id} and actor = 'user'`.execute(tx);
+      for (const listener of core.userDeleted) await listener(tx, row.id);
       await changes.announce(tx, `user ${row.id}`);
     },
     committed: () => changes.apply('all'),

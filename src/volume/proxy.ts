@@ -83,7 +83,8 @@ export async function call<Body>(
   row: HostedRow,
   options: Omit<CloudCall, 'service' | 'scope'>,
 ): Promise<{ status: number; body: Body }> {
-  const scope = await context.scope(row.project_id);
+  const isMade = row.child_id !== null || row.task === 'delete';
+  const scope = await (isMade ? context.scopeOfExisting(row.project_id) : context.scope(row.project_id));
   return context.api.call<Body>({ service: 'volume', scope, ...options });
 }
 

@@ -101,6 +101,12 @@ export async function deleteKeypair(
   await cascade.retire(tx, 'keypair', keypair.id, { requestId });
 }
 
+/** A user is gone: their keypairs go, here and in children. */
+export async function deleteKeypairsOf(tx: Tx, cascade: Cascade, userId: string): Promise<void> {
+  const { rows } = await sql<{ id: string }>`delete from keypairs where user_id = ${userId} returning id`.execute(tx);
+  for (const { id } of rows) await cascade.retire(tx, 'keypair', id);
+}
+
 /** Nova's words for a keypair that there is not. */
 export const keypairNotFound = (userId: string, name: string): Fault =>
   notFound(`Keypair ${name} not found for user ${userId}`);

@@ -2,23 +2,29 @@
  * Keypairs in children: under the account's own user, named by the parent's id, always imported. A keypair never
  * changes, so a copy that is there is current.
  */
+import { sql } from 'kysely';
 import type { ChildContext, ReplicaKind } from '../../cascade/contract.ts';
+import { Gone } from '../../cascade/replicas.ts';
 import type { CloudScope } from '../../openstack/contract.ts';
 import { type Keypair, keypairStore } from './keypair.ts';
 
 /** 2.2 has types; nothing later is needed. */
 const VERSION = { microversion: '2.2', atMost: true } as const;
 
-/** Nova counts keypairs by the limit of the project of the call: in the tenant's own that limit is lifted. */
+/**
+ * Nova counts keypairs by the limit of the project of the call: in the tenant's own that limit is lifted. A keypair is
+ * its user's and outlives the project that it was made in: then any project of a tenant there does.
+ */
 async function scopeOf(context: ChildContext, projectId: string): Promise<CloudScope> {
-  if (projectId === '') return {};
   try {
-    return await context.scope(projectId);
+    if (projectId !== '') return await context.scope(projectId);
   } catch (error) {
-    // The project that it was made in is gone; the keypair is the user's and stays.
-    if (error instanceof Error && error.name === 'Gone') return {};
-    throw error;
+    if (!(error instanceof Gone)) throw error;
   }
+  const { rows } = await sql<{ child_id: string }>`select child_id from replicas
+    where kind = 'project' and child = ${context.child} and child_id is not null and revision > 0 and not retiring
+    limit 1`.execute(context.db.query);
+  return rows[0] === undefined ? {} : { projectId: rows[0].child_id };
 }
 
 /** How children hold keypairs. */

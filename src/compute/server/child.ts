@@ -60,7 +60,7 @@ export async function findByMark(context: ChildContext, row: ServerRow): Promise
       query: tags ? { tags: markTag(row.id) } : {},
       microversion: READ_MICROVERSION,
       atMost: true,
-      scope: await context.scope(row.project_id),
+      scope: await context.scopeOfExisting(row.project_id),
     },
     'servers',
   );
@@ -84,7 +84,7 @@ export async function readServer(
     microversion: READ_MICROVERSION,
     atMost: true,
     accept: [404],
-    scope: await context.scope(row.project_id),
+    scope: await context.scopeOfExisting(row.project_id),
   });
   return answer.status === 404 ? undefined : answer.body.server;
 }
@@ -96,7 +96,7 @@ export async function deleteServer(context: ChildContext, row: ServerRow, childI
     method: 'DELETE',
     path: `/servers/${childId}`,
     accept: [404],
-    scope: await context.scope(row.project_id),
+    scope: await context.scopeOfExisting(row.project_id),
     ...(context.requestId === undefined ? {} : { requestId: context.requestId }),
   });
   return answer.status === 404;

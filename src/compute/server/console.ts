@@ -27,7 +27,7 @@ export async function consoleOutput(
       method: 'POST',
       path: `/servers/${row.child_id}/action`,
       body,
-      scope: await child.scope(row.project_id),
+      scope: await child.scopeOfExisting(row.project_id),
       requestId: context.requestId,
     });
     // A guest prints the id that its hypervisor gave it (cloud-init does): the tenant knows the server by another.

@@ -201,7 +201,7 @@ async function call<Body>(
     method,
     path: `/servers/${row.child_id}${path}`,
     microversion: `2.${await minorAt(context, ACTION_MINOR)}`,
-    scope: await context.scope(row.project_id),
+    scope: await context.scopeOfExisting(row.project_id),
     requestId: entry.request_id,
     ...(body === undefined ? {} : { body }),
     ...(accept === undefined ? {} : { accept }),
@@ -261,7 +261,7 @@ async function findImage(context: ChildContext, row: ServerRow, id: string): Pro
     method: 'GET',
     path: '/images',
     query: { headwater_id: id },
-    scope: await context.scope(row.project_id),
+    scope: await context.scopeOfExisting(row.project_id),
   });
   return answer.body.images?.[0]?.id;
 }

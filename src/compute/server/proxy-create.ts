@@ -3,6 +3,7 @@
  * without the child's id looks for the mark, and makes another only when the first has had time to show.
  */
 import type { ChildContext, Progress } from '../../cascade/contract.ts';
+import { Gone } from '../../cascade/replicas.ts';
 import { CloudError } from '../../openstack/error.ts';
 import { findByMark, markItem, markTag, minorAt, takesTags } from './child.ts';
 import type { ServerDependencies } from './dependencies.ts';
@@ -51,11 +52,18 @@ export async function makeThere(
     cascade.expect(context.child);
     return await adopt(dependencies, context, row.id, id);
   } catch (error) {
-    if (!isRefusal(error)) throw error;
-    context.log.info({ server_id: row.id, status: error.status }, 'a child refused a server');
-    await db.transaction((tx) => failBoot(tx, dependencies, row.id, refusalWords(row, error)));
+    const words = isRefusal(error) ? refusalWords(row, error) : goneWords(row, error);
+    if (words === undefined) throw error;
+    context.log.info({ server_id: row.id, err: error }, 'a server cannot be made');
+    await db.transaction((tx) => failBoot(tx, dependencies, row.id, words));
     return { again_ms: 0 };
   }
+}
+
+/** Something that the boot needs was deleted since it was asked for. */
+function goneWords(row: ServerRow, error: unknown): string | undefined {
+  if (!(error instanceof Gone)) return undefined;
+  return `Build of instance ${row.id} aborted: its ${error.kind.replaceAll('_', ' ')} was deleted meanwhile.`;
 }
 
 /** Brings what the server needs, side by side; undefined while a volume is still being made. */

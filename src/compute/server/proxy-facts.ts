@@ -38,7 +38,7 @@ async function push(context: ChildContext, row: ServerRow): Promise<void> {
     service: 'compute',
     method: 'PUT',
     microversion: `2.${minor}`,
-    scope: await context.scope(row.project_id),
+    scope: await context.scopeOfExisting(row.project_id),
     ...(context.requestId === undefined ? {} : { requestId: context.requestId }),
   } as const;
   const path = `/servers/${row.child_id}`;

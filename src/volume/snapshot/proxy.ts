@@ -37,7 +37,7 @@ export const snapshotProxy: ProxyKind<Snapshot, ChildSnapshot> = {
       method: 'POST',
       path: `/snapshots/${row.child_id}/action`,
       body: { 'os-reset_status': { status: row.status } },
-      scope: await context.scope(row.project_id),
+      scope: await context.scopeOfExisting(row.project_id),
     });
     return true;
   },
