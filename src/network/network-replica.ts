@@ -1,6 +1,7 @@
 /** The copy of a tenant network in the child that it lives in. Its mark is its name: the parent's id. */
 import type { ChildContext, Found, ReplicaKind } from '../cascade/contract.ts';
 import type { CloudScope } from '../openstack/contract.ts';
+import { CloudError, plainSentence } from '../openstack/error.ts';
 import { TENANT_MTU } from './networks.ts';
 import { type NetworkRow, networkStore } from './network-resource.ts';
 
@@ -45,14 +46,23 @@ export async function findByName(
   return { child_id: found.id, ...(projectId === undefined ? {} : { detail: detailOf(projectId) }) };
 }
 
-/** Takes an object away; one that is gone already counts as taken away. */
+/**
+ * Takes an object away; one that is gone already counts as taken away. That is asked for: Neutron also answers 404 where
+ * a part of the object was deleted beside (a network's subnet), and then the object is still there.
+ */
 export async function removeByPath(context: ChildContext, path: string, projectId: unknown): Promise<void> {
-  await context.api.call({
-    service: 'network',
-    method: 'DELETE',
-    path,
-    accept: [404],
-    scope: await scopeFor(context, projectId),
+  const scope = await scopeFor(context, projectId);
+  const call = { service: 'network', path, accept: [404], scope } as const;
+  const removed = await context.api.call({ ...call, method: 'DELETE' });
+  if (removed.status !== 404) return;
+  const shown = await context.api.call({ ...call, method: 'GET' });
+  if (shown.status === 404) return;
+  throw new CloudError(`${context.child}: DELETE network ${path} answered 404, and it is still there`, {
+    failure: 'refused',
+    stage: 'answer',
+    status: 409,
+    transient: true,
+    tenantMessage: plainSentence.busy,
   });
 }
 
