@@ -76,8 +76,8 @@ export const projectKind: ReplicaKind<ProjectRow> = {
         path: `/projects/${project}/users/${userId}/roles/${role.id}`,
       });
     }
-    await Promise.all([
-      ...QUOTAS.map(([service, path]) =>
+    await Promise.all(
+      QUOTAS.map(([service, path]) =>
         liftQuotas(
           context,
           service,
@@ -86,7 +86,7 @@ export const projectKind: ReplicaKind<ProjectRow> = {
           service === 'compute' ? { force: true } : {},
         ),
       ),
-    ]);
+    );
   },
   /** With what the child made for the project by itself, and the quotas that were lifted. Twice: nothing is there. */
   async remove(context, replica) {

@@ -1,5 +1,6 @@
 /** What a boot names, looked up and held against each other; nothing here changes anything. */
 import type { Placement } from '../../cascade/contract.ts';
+import type { Queryable } from '../../db/database.ts';
 import { badRequest, Fault, forbidden } from '../../http/fault.ts';
 import type { RequestContext } from '../../http/service.ts';
 import type { ServerImage } from '../../image/server-images.ts';
@@ -201,13 +202,21 @@ export function requireZone(
   }
 }
 
+/** What a boot's place is chosen by, beside what it names. */
+export interface PlaceRequest {
+  readonly zone: string | undefined;
+  readonly host: string | undefined;
+  /** What a server group's policy leaves. */
+  readonly among?: readonly string[] | undefined;
+  readonly exclude?: readonly string[] | undefined;
+}
+
 /** Chooses the child; undefined where none is left, which Nova answers with a server in ERROR. */
 export async function place(
-  { cascade, db }: ServerDependencies,
+  query: Queryable,
+  { cascade }: Pick<ServerDependencies, 'cascade'>,
   resolved: Resolved,
-  zone: string | undefined,
-  host: string | undefined,
-  together: readonly string[] | undefined,
+  { zone, host, among: together, exclude }: PlaceRequest,
 ): Promise<Placement | undefined> {
   const forced = host === undefined ? undefined : [host];
   const restrictions = [resolved.networks.children, resolved.children, forced, together];
@@ -216,12 +225,13 @@ export async function place(
     if (children === undefined) continue;
     among = among === undefined ? children : among.filter((child) => children.includes(child));
   }
-  if (host !== undefined && !(await cascade.children(db.query)).some(({ name }) => name === host)) {
+  if (host !== undefined && !(await cascade.children(query)).some(({ name }) => name === host)) {
     throw badRequest(`Compute host ${host} could not be found.`);
   }
   if (among?.length === 0) return undefined;
   const { vcpus, ram, disk } = resolved.flavor;
-  return cascade.schedule(db.query, { zone, binary: 'nova-compute', among, vcpus, memory_mb: ram, local_gb: disk });
+  const size = { vcpus, memory_mb: ram, local_gb: disk };
+  return cascade.schedule(query, { zone, binary: 'nova-compute', among, exclude, ...size });
 }
 
 /** How many of a range the quota allows: as many as there is room for, and at least the minimum, which may then fail. */

@@ -11,7 +11,8 @@ import type { RequestContext } from '../../http/service.ts';
 import { QuotaExceeded } from '../../resource/quota.ts';
 import { affordable, place, placeOf, projectOf, requireZone, resolve, type Resolved } from './boot-lookup.ts';
 import { type CreateBody, counts, rootDevice } from './boot-request.ts';
-import { childrenOfGroup, findServerGroup, joinServerGroup } from '../server-group/server-group.ts';
+import { findServerGroup, joinServerGroup, type ServerGroup } from '../server-group/server-group.ts';
+import { placeMembers } from './boot-group.ts';
 import type { ServerDependencies } from './dependencies.ts';
 import { addressesOf, closeAction, faultOf, recordAction } from './records.ts';
 import { type BootDevice, type BootRequest, hostnameOf, type ServerRow, serverStore } from './resource.ts';
@@ -52,7 +53,8 @@ export async function boot(
     groupOf(dependencies, context, hints),
   ]);
   requireZone(zones, zone, resolved.children);
-  const placement = await place(dependencies, resolved, zone, host, group?.children);
+  const alone =
+    group === undefined ? await place(dependencies.db.query, dependencies, resolved, { zone, host }) : undefined;
   const count = await affordable(dependencies, context, resolved.flavor, minimum, maximum);
   const reservation_id = `r-${randomBytes(4).toString('hex')}`;
   const admin_pass = body.adminPass ?? randomPassword();
@@ -64,6 +66,10 @@ export async function boot(
         cores: vcpus * count,
         ram: ram * count,
       });
+      const placements =
+        group === undefined
+          ? undefined
+          : await placeMembers(tx, dependencies, { context, group, resolved, zone, host, count });
       const made: ServerRow[] = [];
       for (let index = 0; index < count; index += 1) {
         const draft = draftOf(context, body, resolved, {
@@ -73,6 +79,7 @@ export async function boot(
           reservation_id,
           admin_pass,
         });
+        const placement = placements === undefined ? alone : placements[index];
         made.push(await store(tx, dependencies, context, body, resolved, placement, draft));
       }
       if (group !== undefined)
@@ -83,7 +90,7 @@ export async function boot(
         );
       return made;
     });
-    dependencies.cascade.poke(placement?.child);
+    for (const child of new Set(rows.map((row) => row.child))) if (child !== null) dependencies.cascade.poke(child);
     return { rows, reservation_id, admin_pass };
   } catch (error) {
     if (error instanceof QuotaExceeded) throw quotaFault(error);
@@ -93,18 +100,17 @@ export async function boot(
   }
 }
 
-/** The server group of a boot's hints; servers that must be together can only be so in one child. */
+/** The server group of a boot's hints. */
 async function groupOf(
   { db }: ServerDependencies,
   context: RequestContext,
   hints: Readonly<Record<string, unknown>>,
-): Promise<{ readonly id: string; readonly children: readonly string[] | undefined } | undefined> {
+): Promise<ServerGroup | undefined> {
   if (hints.group === undefined) return undefined;
   const id = String(hints.group).slice(0, 64);
   const group = await findServerGroup(db.query, context, id);
   if (group === undefined) throw badRequest(`Instance group ${id} could not be found.`);
-  const children = group.policy === 'affinity' ? [...(await childrenOfGroup(db.query, id)).keys()] : [];
-  return { id, children: children.length === 0 ? undefined : children };
+  return group;
 }
 
 /** Nova's words for a quota that does not allow it. */
