@@ -181,7 +181,7 @@ export const PLAIN_ACTIONS: readonly PlainAction[] = [
     vm: ['rescued'],
     becomes: 'unrescuing',
     goal: ['active', 'stopped'],
-    policy: 'os_compute_api:os-rescue:unrescue',
+    policy: 'os_compute_api:os-unrescue',
     summary: 'Unrescue a server',
   },
   {
