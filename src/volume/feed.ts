@@ -4,6 +4,7 @@
  */
 import { sql } from 'kysely';
 import { applyEach } from '../cascade/apply-each.ts';
+import { believable } from '../cascade/vanished.ts';
 import type { ChildContext, Feed } from '../cascade/contract.ts';
 import type { HostedRow } from './hosted.ts';
 import { type ChildRecord, look, type ProxyKind } from './proxy.ts';
@@ -134,6 +135,9 @@ export function hostedFeed<R extends HostedRow, C extends ChildRecord>(
     const missing = await sql<{ id: string }>`select id from ${table}
       where child = ${context.child} and child_id is not null and task = '' and acted_at < ${asked}::timestamptz
         and not child_id = any(${seen})`.execute(context.db.query);
+    const { child, log } = context;
+    const known = missing.rows.length + seen.length;
+    if (!believable(missing.rows.length, known, { child, kind: of.kind, log })) return;
     await again(
       context,
       missing.rows.map(({ id }) => id),

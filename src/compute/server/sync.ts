@@ -6,6 +6,7 @@
  */
 import { sql } from 'kysely';
 import { applyEach } from '../../cascade/apply-each.ts';
+import { believable } from '../../cascade/vanished.ts';
 import type { ChildContext, Feed } from '../../cascade/contract.ts';
 import { type ChildServer, deleteServer, markOf, READ_MICROVERSION, readServer } from './child.ts';
 import type { ServerDependencies } from './dependencies.ts';
@@ -226,6 +227,8 @@ export function serverAudit(dependencies: ServerDependencies): Feed {
         where child = ${context.child} and child_id is not null and deleted_at is null
           and updated_at < ${before}::timestamptz`.execute(dependencies.db.query);
       const vanished = rows.filter(({ child_id }) => !there.has(child_id));
+      const { child, log } = context;
+      if (!believable(vanished.length, rows.length, { child, kind: 'server', log })) return cursor;
       await applyEach(
         vanished,
         context.log,
