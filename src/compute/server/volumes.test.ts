@@ -113,6 +113,19 @@ describe('a boot with volumes', () => {
     expect(childVolumes(root)).toEqual([]);
   });
 
+  it('goes where the volume is, where no zone is asked for', async () => {
+    const root = await volume({ imageRef: image, availability_zone: 'west' });
+    const mapping = { boot_index: 0, uuid: root, source_type: 'volume', destination_type: 'volume' };
+    const id = await boot({
+      availability_zone: undefined,
+      block_device_mapping_v2: [{ ...mapping, delete_on_termination: true }],
+    });
+    const shown = (await compute('GET', `/servers/${id}`)).body.server;
+    expect([shown.status, shown['OS-EXT-AZ:availability_zone']]).toEqual(['ACTIVE', 'west']);
+    await gone(id);
+    await volumeIs(root, 'gone');
+  });
+
   it('makes volumes of an image, a snapshot and nothing, and takes away those that it is told to', async () => {
     const source = await volume({ size: 2 });
     const taken = await snapshot(source);
@@ -314,6 +327,12 @@ describe('a crash leaves no double', () => {
     expect(server?.devices).toEqual([]);
     expect((await attach(id, data)).status).toBe(200);
     await volumeIs(data, 'in-use');
+    const taken = drop({ method: 'POST', service: 'volume', path: /\/snapshots$/ });
+    const kept = await snapshot(data);
+    expect(taken.hits()).toBe(1);
+    expect([...east().state.snapshots.values()].filter(({ metadata }) => metadata.headwater_id === kept)).toHaveLength(
+      1,
+    );
     await gone(id);
     await volumeIs(data, 'available');
   }, 40_000);
