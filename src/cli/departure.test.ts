@@ -117,3 +117,20 @@ it('lets a keypair outlive the project that it was made in, and admins delete wh
   await gone('admin', `/compute/v2.1/servers/${left}`);
   await gone('admin', `/compute/v2.1/servers/${server}`);
 });
+
+it('tells of a boot whose keypair was deleted before it could begin', async () => {
+  await test.login('bob');
+  await made('bob', 'POST', '/compute/v2.1/os-keypairs', { keypair: { name: 'brief', public_key: KEY } });
+  await sim('east').stop();
+  const wanted = { flavorRef: flavor, imageRef: image, networks: 'none', availability_zone: 'east', key_name: 'brief' };
+  const { id } = (await made('bob', 'POST', '/compute/v2.1/servers', { server: { name: 'one', ...wanted } })).server;
+  await made('bob', 'DELETE', '/compute/v2.1/os-keypairs/brief');
+  await sim('east').start();
+  const { fault } = await test.eventually(async () => {
+    const { server } = await made('bob', 'GET', `/compute/v2.1/servers/${id}`);
+    return server.status === 'ERROR' && server;
+  }, 20_000);
+  expect(fault.message).toBe(`Build of instance ${id} aborted: its keypair was deleted meanwhile.`);
+  await made('bob', 'DELETE', `/compute/v2.1/servers/${id}`);
+  await gone('bob', `/compute/v2.1/servers/${id}`);
+}, 30_000);
