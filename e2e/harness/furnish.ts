@@ -28,6 +28,7 @@ export async function furnish(): Promise<Furnished> {
   const [role] = await list<Named>(api('admin'), 'identity', '/roles', 'roles', { name: 'member' });
   const grant = `/projects/${project}/users/${user}/roles/${role?.id}`;
   await api('admin').call({ service: 'identity', method: 'PUT', path: grant });
+  await raiseQuotas(project);
   const size = { ram: 128, vcpus: 1, disk: 1 };
   const flavor = await have('admin', 'compute', '/flavors', 'flavors', 'flavor', size);
   const networks: Record<string, string> = {};
@@ -39,6 +40,17 @@ export async function furnish(): Promise<Furnished> {
     await have('tenant', 'network', '/subnets', 'subnets', 'subnet', subnet);
   }
   return { flavor, image: await haveImage(), networks };
+}
+
+/** The default ten servers are not enough for everyone. */
+async function raiseQuotas(project: string): Promise<void> {
+  for (const [service, path, key, limits] of [
+    ['compute', '/os-quota-sets', 'quota_set', { instances: 100, cores: 100, ram: -1 }],
+    ['volume', '/os-quota-sets', 'quota_set', { volumes: 100, gigabytes: -1 }],
+    ['network', '/quotas', 'quota', { port: 200 }],
+  ] as const) {
+    await api('admin').call({ service, method: 'PUT', path: `${path}/${project}`, body: { [key]: limits } });
+  }
 }
 
 async function have(

@@ -16,6 +16,7 @@ class FakeChild {
   readonly things = new Map<string, { name: string; size: number }>();
   calls = 0;
   up = true;
+  delay_ms = 2;
   /** `lost`: the next create is carried out, but its answer never arrives. */
   next: 'lost' | 'refused' | undefined;
 
@@ -27,7 +28,7 @@ class FakeChild {
 
   async call<T>(work: () => T): Promise<T> {
     this.calls += 1;
-    await new Promise((resolve) => setTimeout(resolve, 2));
+    await new Promise((resolve) => setTimeout(resolve, this.delay_ms));
     if (!this.up)
       throw Object.assign(new Error('down'), { failure: 'down', transient: true, uncertain: false, status: 0 });
     return work();
@@ -169,6 +170,24 @@ describe('replicas', () => {
       expect(await cascade.replicasOf(db.query, 'thing', id)).toEqual([]);
       expect(await backlog(db.query, 'east')).toBe(0);
     });
+  });
+
+  it('go and change too where that is wanted while they are being made', async () => {
+    const cascade = await start();
+    const ids = [await newThing(1), await newThing(1)];
+    east.delay_ms = 400;
+    const made = ids.map((id) => cascade.context('east').ensure('thing', id));
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    await db.transaction(async (tx) => {
+      await cascade.retire(tx, 'thing', ids[0] ?? '');
+      await sql`delete from things where id = ${ids[0]}`.execute(tx);
+      await sql`update things set size = 9, revision = revision + 1 where id = ${ids[1]}`.execute(tx);
+      await cascade.revise(tx, 'thing', ids[1] ?? '');
+    });
+    cascade.poke();
+    await Promise.allSettled(made);
+    east.delay_ms = 2;
+    await eventually(() => expect(ids.map((id) => sizes(east, id))).toEqual([[], [9]]));
   });
 
   it('are found again, not made twice, where the answer to the create was lost', async () => {

@@ -11,6 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Db, json, type Queryable } from '../db/database.ts';
 import type { ChildContext, Found, Replica, ReplicaKind } from './contract.ts';
 import { Later } from './later.ts';
+import { want } from './work.ts';
 import './tables.ts';
 
 /** How long a create whose answer was lost may still take effect in the child. */
@@ -43,13 +44,27 @@ export function createReplicas(db: Db, kinds: ReadonlyMap<string, Kind>, process
     return found;
   };
 
+  const keyOf = (context: ChildContext, kind: string, id: string): string => `${context.child}/${kind}/${id}`;
+
   async function shared(context: ChildContext, kind: string, id: string): Promise<Present | undefined> {
-    const key = `${context.child}/${kind}/${id}`;
+    const key = keyOf(context, kind, id);
     const running = underway.get(key);
     if (running !== undefined) return running;
     const started = claimed(context, kindOf(kind), id).finally(() => underway.delete(key));
     underway.set(key, started);
     return started;
+  }
+
+  /**
+   * As `shared`, but from the rows as they are now: what is under way may have read them before the intent that this
+   * call acts for was written, and that intent would be lost with it.
+   */
+  async function anew(context: ChildContext, kind: string, id: string): Promise<Present | undefined> {
+    const key = keyOf(context, kind, id);
+    for (let running = underway.get(key); running !== undefined; running = underway.get(key)) {
+      await running.catch(() => undefined);
+    }
+    return shared(context, kind, id);
   }
 
   async function claimed(context: ChildContext, kind: Kind, id: string): Promise<Present | undefined> {
@@ -59,7 +74,9 @@ export function createReplicas(db: Db, kinds: ReadonlyMap<string, Kind>, process
       await sleep(CLAIM_POLL_MS);
     }
     try {
-      return await bringThere(context, kind, id);
+      const present = await bringThere(context, kind, id);
+      if (present !== undefined && (await isOrphan(kind, id))) await want(db.query, context.child, kind.kind, id);
+      return present;
     } finally {
       await db.query
         .updateTable('replicas')
@@ -70,6 +87,12 @@ export function createReplicas(db: Db, kinds: ReadonlyMap<string, Kind>, process
         .where('claimed_by', '=', process)
         .execute();
     }
+  }
+
+  /** Whether the parent's object went while its copy was being made, and found no replica to mark as going yet. */
+  async function isOrphan(kind: Kind, id: string): Promise<boolean> {
+    const result = await sql`select 1 from ${sql.table(kind.table)} where id = ${id}`.execute(db.query);
+    return result.rows.length === 0;
   }
 
   async function take(child: string, kind: string, id: string): Promise<boolean> {
@@ -199,7 +222,7 @@ export function createReplicas(db: Db, kinds: ReadonlyMap<string, Kind>, process
     },
     async advance(context, kind, id) {
       try {
-        await shared(context, kind, id);
+        await anew(context, kind, id);
       } catch (error) {
         const { failure, transient, tenantMessage } = error as {
           failure?: string;
