@@ -47,7 +47,7 @@ export const servers = (cloud: Parameters<typeof api>[0], query: Record<string, 
   });
 
 /** Waits until the tenant's server of this name is in the status, with nothing under way. */
-export async function settles(name: string, status: string, timeout_ms = 60_000): Promise<Server> {
+export async function settles(name: string, status: string, timeout_ms = 120_000): Promise<Server> {
   return until(
     `the server ${name} is ${status}`,
     async () => {

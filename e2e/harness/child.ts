@@ -18,7 +18,7 @@ export async function nothingLeft(options: { except?: readonly string[]; timeout
       if (Object.keys(left).length > 0) throw new Error(JSON.stringify(left, null, 1));
       return true;
     },
-    { timeout_ms: options.timeout_ms ?? 90_000, every_ms: 2_000 },
+    { timeout_ms: options.timeout_ms ?? 180_000, every_ms: 2_000 },
   );
 }
 

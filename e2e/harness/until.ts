@@ -9,7 +9,7 @@ export async function until<T>(
   ask: () => Promise<T | undefined | false>,
   options: { timeout_ms?: number; every_ms?: number } = {},
 ): Promise<T> {
-  const { timeout_ms = 60_000, every_ms = 300 } = options;
+  const { timeout_ms = 120_000, every_ms = 300 } = options;
   const end = performance.now() + timeout_ms;
   for (;;) {
     let failure: unknown;
