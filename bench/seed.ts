@@ -18,6 +18,8 @@ export async function seedServers(db: Db, count: number, projectId: string): Pro
   for (let done = 0; done < missing; done += batch) {
     await insert(db, Math.min(batch, missing - done), done, projectId);
   }
+  // A folder kept from another run may know copies in clouds that are not there any more.
+  await sql`truncate replicas, work, cursors`.execute(db.query);
   await sql`analyze servers`.execute(db.query);
   const ids = await sql<{ id: string }>`
     select id from servers where project_id = ${projectId} order by created_at desc, id desc limit 1000`.execute(
