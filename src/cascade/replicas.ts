@@ -16,11 +16,21 @@ import './tables.ts';
 
 /** How long a create whose answer was lost may still take effect in the child. */
 export const SETTLE_MS = 15_000;
+/**
+ * The same before a copy that is to go counts as never made: nobody waits for that, and a child under load was seen to
+ * carry a create out 100 seconds after it was sent.
+ */
+export const SETTLE_REMOVAL_MS = 300_000;
 const CLAIM_POLL_MS = 50;
 const CLAIM_PATIENCE_MS = 120_000;
 
 type Kind = ReplicaKind<{ revision: number }>;
-type Stored = Replica & { readonly retiring: boolean; readonly error: string | null; readonly settled: boolean };
+type Stored = Replica & {
+  readonly retiring: boolean;
+  readonly error: string | null;
+  readonly settled: boolean;
+  readonly neverMade: boolean;
+};
 export type Present = Replica & { readonly child_id: string };
 
 export interface Replicas {
@@ -151,6 +161,7 @@ export function createReplicas(db: Db, kinds: ReadonlyMap<string, Kind>, process
       retiring: false,
       error: null,
       settled: true,
+      neverMade: true,
     });
   }
 
@@ -176,6 +187,8 @@ export function createReplicas(db: Db, kinds: ReadonlyMap<string, Kind>, process
       }
       // A clear refusal made nothing; only silence leaves the question open.
       if (typeof status === 'number' && uncertain !== true) await patch(replica, { sent_at: null });
+      // The child may still be at it: the time to settle begins when we stopped listening.
+      else await patch(replica, { sent_at: sql`clock_timestamp()` });
       throw error;
     }
   }
@@ -183,8 +196,8 @@ export function createReplicas(db: Db, kinds: ReadonlyMap<string, Kind>, process
   async function takeAway(context: ChildContext, kind: Kind, row: { revision: number } | undefined, replica: Stored) {
     const child_id = replica.child_id ?? (await kind.find(context, replica.resource_id, row))?.child_id;
     if (child_id !== undefined) await kind.remove(context, { ...replica, child_id });
-    else if (!kind.unique && !replica.settled)
-      throw new Later(1000, 'a create of unknown outcome may still take effect');
+    else if (!kind.unique && !replica.neverMade)
+      throw new Later(2000, 'a create of unknown outcome may still take effect');
     await sql`delete from replicas where ${key(replica)}`.execute(db.query);
   }
 
@@ -263,7 +276,8 @@ async function current(query: Queryable, kind: Kind, id: string, child: string):
 async function read(query: Queryable, kind: string, id: string, child: string): Promise<Stored | undefined> {
   const result = await sql<Stored>`
     select kind, resource_id, child, child_id, revision, detail, retiring, error,
-           sent_at is null or sent_at < clock_timestamp() - ${SETTLE_MS} * interval '1 millisecond' as settled
+           sent_at is null or sent_at < clock_timestamp() - ${SETTLE_MS} * interval '1 millisecond' as settled,
+           sent_at is null or sent_at < clock_timestamp() - ${SETTLE_REMOVAL_MS} * interval '1 millisecond' as "neverMade"
     from replicas where kind = ${kind} and resource_id = ${id} and child = ${child}`.execute(query);
   return result.rows[0];
 }
