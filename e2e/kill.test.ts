@@ -186,7 +186,7 @@ describe('a parent that is killed ten times while 40 servers are booted and half
 
   it('agrees with the children on every port and volume', async () => {
     // The ports and volumes of deleted servers go a little after them.
-    await vi.waitFor(agreed, { timeout: 60_000, interval: 2_000 });
+    await vi.waitFor(agreed, { timeout: 180_000, interval: 2_000 });
   });
 
   it('counted its quotas right', async () => {
