@@ -15,10 +15,11 @@ interface Server {
   readonly status: string;
 }
 
-export const listDetails = (cloud: Cloud, count: number): Promise<Timed> =>
+export const listDetails = (cloud: Cloud, count: number, size: number): Promise<Timed> =>
   sequential(count, 2, async () => {
-    const { body } = await ask<{ servers: unknown[] }>(cloud.compute, 'GET', '/servers/detail?limit=1000');
-    if (body.servers.length !== 1000) throw new Error(`${cloud.name} listed ${body.servers.length} servers, not 1000`);
+    const { body } = await ask<{ servers: unknown[] }>(cloud.compute, 'GET', `/servers/detail?limit=${size}`);
+    if (body.servers.length !== size)
+      throw new Error(`${cloud.name} listed ${body.servers.length} servers, not ${size}`);
   });
 
 export const show = (cloud: Cloud, ids: readonly string[], count: number): Promise<Timed> =>

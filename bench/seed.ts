@@ -22,7 +22,7 @@ export async function seedServers(db: Db, count: number, projectId: string): Pro
   await sql`truncate replicas, work, cursors`.execute(db.query);
   await sql`analyze servers`.execute(db.query);
   const ids = await sql<{ id: string }>`
-    select id from servers where project_id = ${projectId} order by created_at desc, id desc limit 1000`.execute(
+    select id from servers where project_id = ${projectId} and child = 'archive' order by created_at desc, id desc limit 1000`.execute(
     db.query,
   );
   return ids.rows.map((row) => row.id);
