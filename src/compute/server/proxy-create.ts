@@ -3,7 +3,7 @@
  * without the child's id looks for the mark, and makes another only when the first has had time to show.
  */
 import type { ChildContext, Progress } from '../../cascade/contract.ts';
-import { Gone } from '../../cascade/replicas.ts';
+import { Gone, SETTLE_MS } from '../../cascade/replicas.ts';
 import { CloudError } from '../../openstack/error.ts';
 import { findByMark, markItem, markTag, minorAt, takesTags } from './child.ts';
 import type { ServerDependencies } from './dependencies.ts';
@@ -11,8 +11,6 @@ import { changeQuietly, clock, failBoot, wantsAttention } from './records.ts';
 import { type ServerRow, serverStore } from './resource.ts';
 import { isRefusal, refusalWords } from './words.ts';
 
-/** How long a create whose answer was lost may still take effect in the child. */
-export const SETTLE_MS = 15_000;
 const LOOK_AGAIN_MS = 1000;
 const VOLUME_POLL_MS = 400;
 /** The child allows fifty tags, one of which is the mark. */
