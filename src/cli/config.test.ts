@@ -11,6 +11,8 @@ function read(text: string) {
   return readConfig(path);
 }
 
+const ONE = 'children: { a: { cloud: a, zones: { a: nova } } }\n';
+
 describe('the configuration file', () => {
   it('needs no more than the children, and has a sane default for the rest', () => {
     const config = read('children:\n  east: { cloud: child1, zones: { east: nova } }\n');
@@ -29,11 +31,39 @@ describe('the configuration file', () => {
     ['children: { East: { cloud: a, zones: { e: n } } }', 'East', 'lower-case'],
     ['listen: here\nchildren: { east: { cloud: a, zones: { e: n } } }', '`listen`', '127.0.0.1:8080'],
     ['listen: a:99999\nchildren: { east: { cloud: a, zones: { e: n } } }', 'no port 99999', '127.0.0.1:8080'],
+    [`${ONE}physical_networks: { wan: { children: { west: p } } }`, 'no child west', '`children`'],
+    [`${ONE}physical_networks: { wan: { children: { a: p }, vlans: 9 } }`, '`physical_networks.wan.vlans`', '100-149'],
+    [`${ONE}physical_networks: { wan: { children: { a: p }, vlans: 9-5000 } }`, '`vlans`', '1 to 4094'],
+    [
+      `${ONE}physical_networks: { wan: { children: { a: p }, vlans: 1-9, transit_vlans: 9-10 } }`,
+      'overlap',
+      'VLANs of its own',
+    ],
     ['', 'the file lacks `children`', 'east'],
     ['children: [', 'not YAML', ''],
   ])('says of %j which key is wrong and how to mend it', (text, key, mend) => {
     expect(() => read(text)).toThrow(key);
     if (mend !== '') expect(() => read(text)).toThrow(mend);
+  });
+
+  it('reads what joins the children', () => {
+    const { topology } = read(
+      `${ONE}physical_networks: { wan: { children: { a: physnet1 }, vlans: 100-149, transit_vlans: 150-199 } }`,
+    );
+    expect(topology).toEqual({
+      physical_networks: [
+        {
+          name: 'wan',
+          children: { a: 'physnet1' },
+          vlans: { first: 100, last: 149 },
+          transit_vlans: { first: 150, last: 199 },
+          flat: false,
+          mtu: 1500,
+        },
+      ],
+      transit_cidr: '100.64.0.0/10',
+      tenant_network_type: 'local',
+    });
   });
 
   it('says so where there is no file', () => {

@@ -4,6 +4,7 @@ import { resolve } from 'node:path';
 import { type Static, Type } from 'typebox';
 import { parseDocument } from 'yaml';
 import { check } from '../http/validation.ts';
+import { NO_TOPOLOGY, type NetworkTopology, type VlanRange } from '../network/topology.ts';
 
 const Child = Type.Object(
   {
@@ -16,6 +17,18 @@ const Child = Type.Object(
     external_networks: Type.Optional(Type.Record(Type.String(), Type.String())),
     concurrency: Type.Optional(Type.Integer({ minimum: 1, maximum: 256 })),
     timeout_ms: Type.Optional(Type.Integer({ minimum: 1000, maximum: 600_000 })),
+  },
+  { additionalProperties: false },
+);
+
+const VlanRangeText = Type.String({ pattern: '^\\d{1,4}-\\d{1,4}$' });
+const PhysicalNetworkEntry = Type.Object(
+  {
+    children: Type.Record(Type.String(), Type.String({ minLength: 1, maxLength: 64 }), { minProperties: 1 }),
+    vlans: Type.Optional(VlanRangeText),
+    transit_vlans: Type.Optional(VlanRangeText),
+    flat: Type.Optional(Type.Boolean()),
+    mtu: Type.Optional(Type.Integer({ minimum: 1280, maximum: 65_535 })),
   },
   { additionalProperties: false },
 );
@@ -38,6 +51,20 @@ const File = Type.Object(
     log_level: Type.Optional(
       Type.Union(['trace', 'debug', 'info', 'warn', 'error', 'silent'].map((level) => Type.Literal(level))),
     ),
+    physical_networks: Type.Optional(
+      Type.Record(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$' }), PhysicalNetworkEntry, {
+        additionalProperties: false,
+      }),
+    ),
+    network: Type.Optional(
+      Type.Object(
+        {
+          transit_cidr: Type.Optional(Type.String({ pattern: '^(\\d{1,3}\\.){3}\\d{1,3}/\\d{1,2}$' })),
+          tenant_network_type: Type.Optional(Type.Union([Type.Literal('local'), Type.Literal('vlan')])),
+        },
+        { additionalProperties: false },
+      ),
+    ),
     children: Type.Record(Type.String({ pattern: '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$' }), Child, {
       minProperties: 1,
       additionalProperties: false,
@@ -54,6 +81,7 @@ export interface Config {
   readonly admin_password_env: string | undefined;
   readonly log_level: string;
   readonly children: readonly ConfiguredChild[];
+  readonly topology: NetworkTopology;
 }
 
 export interface ConfiguredChild {
@@ -82,6 +110,12 @@ const MENDS: Readonly<Record<string, string>> = {
     'write one entry a child, as in `east: { cloud: child1, zones: { east: nova } }`; names are lower-case letters, digits and dashes',
   cloud: 'name an entry of your clouds.yaml, as in `cloud: child1`',
   zones: "write the parent's zones and the child's own, as in `zones: { east: nova }`",
+  physical_networks:
+    'write one entry a physical network that children share, as in `wan: { children: { east: physnet1, west: physnet1 }, vlans: 100-149, transit_vlans: 150-199 }`',
+  vlans: 'write the first and the last VLAN, as in `vlans: 100-149`',
+  transit_vlans: 'write the first and the last VLAN, as in `transit_vlans: 150-199`',
+  transit_cidr: 'write the IPv4 range of the transit networks, as in `transit_cidr: 100.64.0.0/10`',
+  tenant_network_type: 'write one of local, vlan',
   tenancy: 'write one of mirrored, shared, federated',
   log_level: 'write one of trace, debug, info, warn, error, silent',
   admin_password_env: 'name an environment variable, as in `admin_password_env: HEADWATER_ADMIN_PASSWORD`',
@@ -145,5 +179,36 @@ function complete(file: Static<typeof File>, path: string): Config {
       timeout_ms: child.timeout_ms ?? 60_000,
       ...(child.external_networks === undefined ? {} : { external_networks: child.external_networks }),
     })),
+    topology: topologyOf(file, path),
   };
+}
+
+/** @throws ConfigError for a child that is not there, a VLAN that cannot be, and ranges that overlap */
+function topologyOf(file: Static<typeof File>, path: string): NetworkTopology {
+  const physical_networks = Object.entries(file.physical_networks ?? {}).map(([name, entry]) => {
+    const where = `${path}: \`physical_networks.${name}\``;
+    for (const child of Object.keys(entry.children)) {
+      if (file.children[child] === undefined)
+        throw new ConfigError(`${where}: there is no child ${child}; add it to \`children\`, or mend its name here`);
+    }
+    const vlans = vlanRange(entry.vlans, `${where}: \`vlans\``);
+    const transit_vlans = vlanRange(entry.transit_vlans, `${where}: \`transit_vlans\``);
+    if (vlans !== undefined && transit_vlans !== undefined) {
+      if (vlans.first <= transit_vlans.last && transit_vlans.first <= vlans.last)
+        throw new ConfigError(`${where}: \`vlans\` and \`transit_vlans\` overlap; give each VLANs of its own`);
+    }
+    return { name, children: entry.children, vlans, transit_vlans, flat: entry.flat ?? false, mtu: entry.mtu ?? 1500 };
+  });
+  return {
+    physical_networks,
+    transit_cidr: file.network?.transit_cidr ?? NO_TOPOLOGY.transit_cidr,
+    tenant_network_type: file.network?.tenant_network_type ?? NO_TOPOLOGY.tenant_network_type,
+  };
+}
+
+function vlanRange(text: string | undefined, where: string): VlanRange | undefined {
+  if (text === undefined) return undefined;
+  const [first = 0, last = 0] = text.split('-').map(Number);
+  if (first >= 1 && last <= 4094 && first <= last) return { first, last };
+  throw new ConfigError(`${where}: VLANs go from 1 to 4094, the first one first: ${MENDS.vlans}`);
 }

@@ -9,6 +9,7 @@ import { startEmbedded } from '../db/embedded.ts';
 import { createCloudClient } from '../openstack/client.ts';
 import type { CloudEntry } from '../openstack/clouds-yaml.ts';
 import type { CloudApi } from '../openstack/contract.ts';
+import { NO_TOPOLOGY } from '../network/topology.ts';
 import { createSimCloud, type SimCloud } from '../sim/cloud.ts';
 import { type Config, ConfigError } from './config.ts';
 import { lockFolder } from './folder-lock.ts';
@@ -111,6 +112,7 @@ function configOf(listen: string, data_dir: string): Config {
       concurrency: 16,
       timeout_ms: 60_000,
     })),
+    topology: NO_TOPOLOGY,
   };
 }
 

@@ -7,6 +7,7 @@ import type { RunningCascade } from '../cascade/cascade.ts';
 import type { Db } from '../db/database.ts';
 import { format } from '../http/microversion.ts';
 import type { Operation, Service } from '../http/service.ts';
+import { NO_TOPOLOGY } from '../network/topology.ts';
 import { silentLogger } from './log.ts';
 import { createServices } from './parent.ts';
 
@@ -31,6 +32,7 @@ export function describedServices(): Service[] {
     log: silentLogger,
     data_dir: '/nonexistent',
     publicUrl: 'http://parent',
+    topology: NO_TOPOLOGY,
   });
   return [parts.identity, parts.compute, parts.network, parts.volume, parts.image].map((part) => part.service);
 }

@@ -20,6 +20,7 @@ import { rulesOf, type Service } from '../http/service.ts';
 import { createIdentity } from '../identity/identity.ts';
 import { createImage } from '../image/image.ts';
 import { createNetwork } from '../network/index.ts';
+import { NO_TOPOLOGY, type NetworkTopology } from '../network/topology.ts';
 import { createCloudClient } from '../openstack/client.ts';
 import { type CloudEntry, loadCloud } from '../openstack/clouds-yaml.ts';
 import type { CloudApi } from '../openstack/contract.ts';
@@ -56,11 +57,12 @@ export function createServices(deps: {
   log: Logger;
   data_dir: string;
   publicUrl: string;
+  topology: NetworkTopology;
 }) {
-  const { db, cascade, log, data_dir, publicUrl } = deps;
+  const { db, cascade, log, data_dir, publicUrl, topology } = deps;
   const identity = createIdentity({ db, publicUrl, conventions, log });
   const image = createImage({ db, cascade, data_dir, log });
-  const network = createNetwork({ db, cascade, log });
+  const network = createNetwork({ db, cascade, topology, log });
   const volume = createVolume({ db, cascade, images: image.serverImages, log });
   const compute = createCompute({
     db,
@@ -89,6 +91,8 @@ export interface AssemblyOptions {
   readonly children: readonly { readonly config: ChildConfig; readonly api: CloudApi }[];
   readonly publicUrl: string;
   readonly data_dir: string;
+  /** What joins the children's networks; absent: nothing does. */
+  readonly topology?: NetworkTopology;
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly adminPassword?: string | undefined;
@@ -107,7 +111,7 @@ export async function assemble(options: AssemblyOptions): Promise<Assembly> {
       children,
       observe: (child, state) => metrics.child(child, state),
     });
-    const parts = createServices({ db, cascade, log, data_dir, publicUrl });
+    const parts = createServices({ db, cascade, log, data_dir, publicUrl, topology: options.topology ?? NO_TOPOLOGY });
     ends.add(() => parts.identity.close());
     const adminPassword = options.adminPassword ?? randomBytes(15).toString('base64url');
     const isNew = await parts.identity.bootstrap({ adminPassword });
@@ -168,6 +172,7 @@ export async function startParent(config: Config, options: ParentOptions): Promi
       children: entries.map(({ child, entry }) => ({ config: child, api: client(child, entry, metrics, log) })),
       publicUrl: config.public_url,
       data_dir: config.data_dir,
+      topology: config.topology,
       log,
       metrics,
       adminPassword: options.adminPassword,

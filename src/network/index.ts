@@ -21,6 +21,7 @@ import { changeGroups, groupsOf } from './server-groups.ts';
 import { ensurePorts } from './server-networks-child.ts';
 import { resolveNetworks } from './server-networks-resolve.ts';
 import type { ServerNetworks } from './server-networks.ts';
+import type { NetworkTopology } from './topology.ts';
 import { subnetKind } from './subnet-replica.ts';
 import { subnetOperations } from './subnets.ts';
 
@@ -30,6 +31,8 @@ export { networkQuotas } from './network-quota.ts';
 export interface NetworkDependencies {
   readonly db: Db;
   readonly cascade: Cascade;
+  /** What joins the children's networks. */
+  readonly topology: NetworkTopology;
   readonly log: Logger;
 }
 

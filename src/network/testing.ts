@@ -39,7 +39,7 @@ export async function networkTest(names: readonly string[] = []): Promise<Networ
   }
   const cascade = await createCascade({ db, log: silent, children });
   await sql`update children set up = true, seen_at = clock_timestamp()`.execute(db.query);
-  const { service, serverNetworks } = createNetwork({ db, cascade, log: silent });
+  const { service, serverNetworks } = createNetwork({ db, cascade, topology: NO_TOPOLOGY, log: silent });
   const api = testApi([service]);
   afterAll(async () => {
     await api.close();

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { createCascade, type RunningCascade } from '../../cascade/cascade.ts';
 import { createImage } from '../../image/image.ts';
 import { createNetwork } from '../../network/index.ts';
+import { NO_TOPOLOGY } from '../../network/topology.ts';
 import { createCloudClient } from '../../openstack/client.ts';
 import { createSimCloud, type SimCloud } from '../../sim/cloud.ts';
 import { silent, type TestAnswer, testApi } from '../../testing/api.ts';
@@ -80,7 +81,7 @@ export async function serverTest(options: { readonly proxies?: boolean } = {}): 
       }),
     })),
   });
-  const { service: network, serverNetworks } = createNetwork({ db, cascade, log: silent });
+  const { service: network, serverNetworks } = createNetwork({ db, cascade, topology: NO_TOPOLOGY, log: silent });
   const images = createImage({
     db,
     cascade,
