@@ -7,6 +7,7 @@ import { createSimCloud, type SimCloud } from '../sim/cloud.ts';
 import { silent, type TestAnswer, testApi } from '../testing/api.ts';
 import { testDatabase } from '../testing/database.ts';
 import { createNetwork, type ServerNetworks } from './index.ts';
+import { NO_TOPOLOGY } from './topology.ts';
 
 export interface NetworkTest {
   readonly db: Awaited<ReturnType<typeof testDatabase>>;
