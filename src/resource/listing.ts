@@ -2,7 +2,7 @@
 import { type RawBuilder, type SqlBool, sql } from 'kysely';
 import type { TSchema } from 'typebox';
 import { badRequest, type Fault } from '../http/fault.ts';
-import type { Convention, Query, RequestContext } from '../http/service.ts';
+import { type Convention, JsonBytes, type Query, type RequestContext } from '../http/service.ts';
 import { apiName, type Field, isStored, type Resource } from './resource.ts';
 import type { Page } from './store.ts';
 
@@ -73,7 +73,7 @@ export function listBody(
   listing: Listing,
   query: Query,
   path: string,
-  items: readonly Record<string, unknown>[],
+  items: readonly unknown[],
   ids: readonly string[],
 ): Record<string, unknown> {
   const body: Record<string, unknown> = { [resource.collection]: items };
@@ -88,7 +88,7 @@ export function listBody(
     const text = params.toString();
     return `${context.baseUrl}${path}${text === '' ? '' : `?${text}`}`;
   };
-  const full = items.length > 0 && items.length >= listing.limit;
+  const full = ids.length > 0 && ids.length >= listing.limit;
   const links: { href: string; rel: string }[] = [];
   switch (convention.paging.links) {
     case 'nova':
@@ -115,6 +115,27 @@ export function listBody(
   }
   return body;
 }
+
+/**
+ * A list's body of items that are JSON already.
+ * @param body as `listBody` gives it
+ * @param items each in one or more parts
+ */
+export function listBytes(
+  resource: Resource,
+  body: Record<string, unknown>,
+  items: readonly (readonly (Buffer | string)[])[],
+): JsonBytes {
+  const { [resource.collection]: _items, ...rest } = body;
+  const tail = JSON.stringify(rest).slice(1);
+  const parts: (Buffer | string)[] = [];
+  for (const item of items) parts.push(parts.length === 0 ? `{"${resource.collection}":[` : COMMA, ...item);
+  if (parts.length === 0) parts.push(`{"${resource.collection}":[`);
+  parts.push(`]${tail === '}' ? '' : ','}${tail}`);
+  return new JsonBytes(parts);
+}
+
+const COMMA = Buffer.from(',');
 
 function filter(
   resource: Resource,

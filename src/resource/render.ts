@@ -41,6 +41,20 @@ export function renderer<R extends BaseRow>(
   };
 }
 
+/**
+ * The answers that a rendering in this view depends on, by rule: those of fields that not everybody sees, and those
+ * that computed fields ask for.
+ */
+export function rulesAsked(
+  resource: Resource,
+  convention: Convention,
+  context: RequestContext,
+  view: View,
+): ReadonlyMap<string, boolean> {
+  const rules = plan(resource, convention, context.version, view).flatMap(({ rule }) => rule ?? []);
+  return new Map([...rules, ...resource.asks].map((rule) => [rule, context.allowed(rule)]));
+}
+
 function plan(resource: Resource, convention: Convention, version: number, view: View): readonly Column[] {
   const key = `${convention.name} ${version} ${view}`;
   let plans = cache.get(resource);

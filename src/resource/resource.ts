@@ -93,6 +93,8 @@ export interface Resource<F extends Fields = Fields> {
   readonly filters: Readonly<Record<string, FilterCondition>>;
   /** What becomes of attributes that nobody knows: refused, left out silently, or kept in `extra` and shown (Keystone). */
   readonly unknownAttributes: 'reject' | 'ignore' | 'keep';
+  /** Policy rules that computed fields ask for, where renderings are to be kept (`createRenderings`). */
+  readonly asks: readonly string[];
   /** Rules of single fields (`create_network:shared`), to be registered with the policy. */
   readonly fieldRules: readonly PolicyRule[];
 }
@@ -131,6 +133,7 @@ export function resource<const F extends Fields>(definition: {
   readonly fields: F;
   readonly filters?: Readonly<Record<string, FilterCondition>>;
   readonly unknownAttributes?: 'reject' | 'ignore' | 'keep';
+  readonly asks?: readonly string[];
 }): Resource<F> {
   const entries = Object.entries(definition.fields);
   const columns = entries
@@ -147,6 +150,7 @@ export function resource<const F extends Fields>(definition: {
     columns,
     filters: definition.filters ?? {},
     unknownAttributes: definition.unknownAttributes ?? 'reject',
+    asks: definition.asks ?? [],
     fieldRules: entries.flatMap(([key, f]) => fieldRules(definition.name, f.name ?? key, f)),
   };
 }

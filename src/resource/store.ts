@@ -20,6 +20,11 @@ export interface Page {
   readonly reverse?: boolean;
 }
 
+/** Values read beside a row's version, by the names they get. */
+export type Live = Readonly<Record<string, RawBuilder<unknown>>>;
+
+export type Version = { readonly id: string; readonly version: string } & Readonly<Record<string, unknown>>;
+
 export interface Store<R extends BaseRow> {
   readonly resource: Resource;
   /** Adds a row, and returns it as stored. */
@@ -39,11 +44,38 @@ export interface Store<R extends BaseRow> {
   remove(tx: Queryable, id: string): Promise<boolean>;
   /** One page, in one query. An unknown marker gives `undefined`. */
   page(query: Queryable, page: Page): Promise<R[] | undefined>;
+  /**
+   * The same page as ids and versions alone, with values that are read anew each time. A version stands for what the
+   * row says: it changes with every change of it.
+   */
+  versions(query: Queryable, page: Page, live?: Live): Promise<Version[] | undefined>;
+  /** Id and version of one row, or undefined. */
+  version(
+    query: Queryable,
+    id: string,
+    conditions: readonly RawBuilder<SqlBool>[],
+    live?: Live,
+  ): Promise<Version | undefined>;
+  /** Rows by id, each with its version, in no order. */
+  versioned(
+    query: Queryable,
+    ids: readonly string[],
+    conditions: readonly RawBuilder<SqlBool>[],
+  ): Promise<{ readonly row: R; readonly version: string }[]>;
   /** Every row that fits, unordered; for internal use with conditions that keep it small. */
   select(query: Queryable, conditions: readonly RawBuilder<SqlBool>[]): Promise<R[]>;
 }
 
 type Stored = Record<string, unknown> & { body: Record<string, unknown> };
+
+/** Where PostgreSQL keeps this state of a row, and the transaction that wrote it: no other state of it has both. */
+const VERSION = sql<string>`ctid::text || xmin::text`;
+
+const withLive = (live: Live): RawBuilder<unknown> =>
+  sql.join([
+    sql`id, ${VERSION} as version`,
+    ...Object.entries(live).map(([name, value]) => sql`${value} as ${sql.ref(name)}`),
+  ]);
 
 /** The store of a resource; makes no query of its own. */
 export function createStore<const D extends Resource, R extends BaseRow = Row<D> & BaseRow>(resource: D): Store<R> {
@@ -57,6 +89,21 @@ export function createStore<const D extends Resource, R extends BaseRow = Row<D>
   const first = (rows: readonly Stored[]): R | undefined => (rows[0] === undefined ? undefined : flat(rows[0]));
   const select = async (query: Queryable, conditions: readonly RawBuilder<SqlBool>[], tail: RawBuilder<unknown>) =>
     (await sql<Stored>`select * from ${table} where ${all(conditions)} ${tail}`.execute(query)).rows;
+
+  /** One page of whatever is selected; an unknown marker gives `undefined`. */
+  async function paged<T>(query: Queryable, page: Page, selected: RawBuilder<unknown>): Promise<T[] | undefined> {
+    const sort = withTieBreak(page.sort, page.reverse === true);
+    const conditions = [...page.conditions];
+    if (page.marker !== undefined) conditions.push(after(resource.table, sort, page.marker));
+    const order = sql.join(sort.map(([key, direction]) => sql`${sql.ref(key)} ${sql.raw(direction)}`));
+    const { rows } = await sql<T>`select ${selected} from ${table} where ${all(conditions)}
+      order by ${order} limit ${page.limit}`.execute(query);
+    if (rows.length === 0 && page.marker !== undefined) {
+      const known = await sql`select 1 from ${table} where id = ${page.marker}`.execute(query);
+      if (known.rows.length === 0) return undefined;
+    }
+    return page.reverse === true ? rows.reverse() : rows;
+  }
 
   return {
     resource,
@@ -91,17 +138,19 @@ export function createStore<const D extends Resource, R extends BaseRow = Row<D>
       return (result.numAffectedRows ?? 0n) > 0n;
     },
     async page(query, page) {
-      const sort = withTieBreak(page.sort, page.reverse === true);
-      const conditions = [...page.conditions];
-      if (page.marker !== undefined) conditions.push(after(resource.table, sort, page.marker));
-      const order = sql.join(sort.map(([key, direction]) => sql`${sql.ref(key)} ${sql.raw(direction)}`));
-      const rows = await select(query, conditions, sql`order by ${order} limit ${page.limit}`);
-      if (rows.length === 0 && page.marker !== undefined) {
-        const known = await sql`select 1 from ${table} where id = ${page.marker}`.execute(query);
-        if (known.rows.length === 0) return undefined;
-      }
-      const result = rows.map(flat);
-      return page.reverse === true ? result.reverse() : result;
+      return (await paged<Stored>(query, page, sql`*`))?.map(flat);
+    },
+    versions: (query, page, live = {}) => paged<Version>(query, page, withLive(live)),
+    async version(query, id, conditions, live = {}) {
+      const { rows } = await sql<Version>`select ${withLive(live)} from ${table}
+        where ${all([sql<SqlBool>`id = ${id}`, ...conditions])}`.execute(query);
+      return rows[0];
+    },
+    async versioned(query, ids, conditions) {
+      if (ids.length === 0) return [];
+      const { rows } = await sql<Stored & { version: string }>`select *, ${VERSION} as version from ${table}
+        where ${all([sql<SqlBool>`id = any(${[...ids]})`, ...conditions])}`.execute(query);
+      return rows.map(({ version, ...row }) => ({ version, row: flat(row as unknown as Stored) }));
     },
     async select(query, conditions) {
       return (await select(query, conditions, sql``)).map(flat);

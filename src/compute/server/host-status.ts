@@ -1,8 +1,7 @@
 /** The status of a server's host, which is its child: for admins only. */
 import type { ServerDependencies } from './dependencies.ts';
-import type { ServerRow } from './resource.ts';
 
-type StatusOf = (row: ServerRow) => string;
+type StatusOf = (child: string | null) => string;
 
 /** A child's health is looked at every few seconds; to ask the database for it at every show would say nothing newer. */
 const FRESH_MS = 1000;
@@ -11,7 +10,7 @@ const known = new WeakMap<
   { readonly until: number; readonly statuses: Promise<StatusOf> }
 >();
 
-/** A function that tells the host status of servers, at most a second old. */
+/** A function that tells the host status of a child's servers, at most a second old. */
 export function hostStatuses(dependencies: ServerDependencies): Promise<StatusOf> {
   const last = known.get(dependencies.cascade);
   if (last !== undefined && Date.now() < last.until) return last.statuses;
@@ -28,7 +27,7 @@ async function readStatuses({ cascade, db }: ServerDependencies): Promise<Status
   ]);
   const up = new Map(children.map((child) => [child.name, child.up]));
   const proxy = new Map(proxies.map((one) => [one.child, one]));
-  return ({ child }) => {
+  return (child) => {
     if (child === null) return '';
     const state = up.get(child);
     if (state === undefined) return 'UNKNOWN';

@@ -3,11 +3,10 @@ import { type RawBuilder, type SqlBool, sql } from 'kysely';
 import { badRequest, forbidden } from '../../http/fault.ts';
 import { compute } from '../../http/conventions.ts';
 import type { Call, Query, RequestContext } from '../../http/service.ts';
-import { listBody, parseListing, unknownMarker } from '../../resource/listing.ts';
-import { renderer } from '../../resource/render.ts';
+import { listBody, listBytes, parseListing, unknownMarker } from '../../resource/listing.ts';
 import type { ServerDependencies } from './dependencies.ts';
 import { hostStatuses } from './host-status.ts';
-import { type ServerRow, server, serverStore } from './resource.ts';
+import { server, serverRenderings } from './resource.ts';
 import { inner } from './rules.ts';
 import { statesOf } from './state.ts';
 
@@ -178,6 +177,8 @@ const lockedIs = (text: string): Condition => {
   return sql<SqlBool>`locked = ${/^(true|1|yes|on|t|y)$/i.test(text)}`;
 };
 
+const END = Buffer.from('}');
+
 /** Answers `GET /servers` and `/servers/detail`. */
 export async function listServers(
   dependencies: ServerDependencies,
@@ -189,17 +190,17 @@ export async function listServers(
   const conditions = conditionsOf(context, query, view);
   const paging = pagingOf(context, query);
   const listing = parseListing(server, compute, context, paging, { conditions: conditions ?? [] });
-  const rows = conditions === undefined ? [] : await serverStore.page(dependencies.db.query, listing);
-  if (rows === undefined) throw unknownMarker(compute, listing.marker ?? '');
-  const items = rows.map(renderer<ServerRow>(server, compute, context, view));
-  if (view === 'detail' && context.version >= 16 && context.allowed(inner.hostStatus.name)) {
-    const statuses = await hostStatuses(dependencies);
-    rows.forEach((row, at) => {
-      (items[at] as Record<string, unknown>).host_status = statuses(row);
-    });
-  }
-  const ids = rows.map(({ id }) => id);
-  return listBody(server, compute, context, listing, query, path, items, ids);
+  const found =
+    conditions === undefined
+      ? { shown: [], ids: [] }
+      : await serverRenderings.page(dependencies.db.query, listing, context, view, { child: sql.ref('child') });
+  if (found === undefined) throw unknownMarker(compute, listing.marker ?? '');
+  const withStatus = view === 'detail' && context.version >= 16 && context.allowed(inner.hostStatus.name);
+  const statusOf = withStatus ? await hostStatuses(dependencies) : undefined;
+  const items = found.shown.map(({ open, live }) =>
+    statusOf === undefined ? [open, END] : [open, `,"host_status":"${statusOf(live.child as string | null)}"}`],
+  );
+  return listBytes(server, listBody(server, compute, context, listing, query, path, items, found.ids), items);
 }
 
 /** What narrows the list; undefined where nothing can fit. */

@@ -10,7 +10,8 @@ import { type ServerRow, serverStore } from './resource.ts';
 
 export const missing = (id: string): Fault => notFound(`Instance ${id} could not be found.`);
 
-const living = (context: RequestContext): RawBuilder<SqlBool>[] => [
+/** Of the caller's project or, for an admin, any; and not deleted. */
+export const living = (context: RequestContext): RawBuilder<SqlBool>[] => [
   ...ownProjectOrAdmin(context),
   sql<SqlBool>`deleted_at is null`,
 ];

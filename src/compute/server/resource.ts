@@ -1,6 +1,7 @@
 /** The server: its fields, and how each shows at which microversion. */
 import { createHash } from 'node:crypto';
 import { Type } from 'typebox';
+import { compute } from '../../http/conventions.ts';
 import type { RequestContext } from '../../http/service.ts';
 import {
   computed,
@@ -12,6 +13,7 @@ import {
   type RowOf,
   Timestamp,
 } from '../../resource/resource.ts';
+import { createRenderings } from '../../resource/rendered.ts';
 import { createStore, type Store } from '../../resource/store.ts';
 
 /** The flavor as it was when the server got it: later changes and its deletion do not reach the server. */
@@ -196,6 +198,7 @@ const withMicroseconds = (iso: string | null): string | null => (iso === null ? 
 export const server: Resource = resource({
   name: 'server',
   table: 'servers',
+  asks: [EXTRA_SPECS_RULE.name],
   fields: {
     ...stored,
     shown_status: computed<ServerRow>(deletedOr, { name: 'status' }),
@@ -292,3 +295,4 @@ declare module '../../db/tables.ts' {
 }
 
 export const serverStore: Store<ServerRow> = createStore<typeof server, ServerRow>(server);
+export const serverRenderings = createRenderings(serverStore, compute);
