@@ -21,22 +21,23 @@ export interface SyncOptions {
 }
 
 export interface Sync {
-  /** Something will change in the child soon. */
+  /** Something changed, or will change in the child soon: feeds look whether that concerns them. */
   expect(): void;
   stop(): Promise<void>;
 }
 
 const LEADER_POLL_MS = 2000;
-const EXPECT_MS = 5000;
+/** Many changes at once are one reason to look. */
+const EXPECT_TOGETHER_MS = 10;
 /** A round may take at most this share of the time: a slow child is asked less often. */
-const DUTY = 0.5;
+const DUTY = 0.25;
 
 /** Starts reading a child. */
 export function startSync(options: SyncOptions): Sync {
   const { db, log, child, api } = options;
   const stopping = new AbortController();
   const sleepers = new Set<() => void>();
-  let expectedUntil = 0;
+  let expecting: NodeJS.Timeout | undefined;
 
   function pause(limit_ms: number): Promise<void> {
     if (stopping.signal.aborted) return Promise.resolve();
@@ -65,21 +66,32 @@ export function startSync(options: SyncOptions): Sync {
   }
 
   async function follow(feed: Feed, lock: Lock): Promise<void> {
-    while (!stopping.signal.aborted && !lock.lost.aborted) {
+    const ended = (): boolean => stopping.signal.aborted || lock.lost.aborted;
+    while (!ended()) {
       const started = Date.now();
-      let wait_ms = feed.idle_ms;
       if (api.breaker !== 'open') {
-        try {
-          await round(feed);
-          const busy = Date.now() < expectedUntil || (await feed.busy(db.query, child));
-          wait_ms = busy ? feed.busy_ms : feed.idle_ms;
-        } catch (error) {
-          log.warn({ err: error, child, feed: feed.name }, 'a round of reading a child failed');
-        }
+        await round(feed).catch((error: unknown) =>
+          log.warn({ err: error, child, feed: feed.name }, 'a round of reading a child failed'),
+        );
       }
-      const took_ms = Date.now() - started;
-      await pause(Math.max(wait_ms, took_ms * (1 / DUTY - 1)));
+      const rest_ms = (Date.now() - started) * (1 / DUTY - 1);
+      const since = Date.now();
+      // Woken early, it looks whether there is now something to be quick for, and else sleeps on.
+      for (;;) {
+        const pace_ms = (await isBusy(feed)) ? feed.busy_ms : feed.idle_ms;
+        const wait_ms = since + Math.max(pace_ms, rest_ms) - Date.now();
+        if (wait_ms <= 0 || ended()) break;
+        await pause(wait_ms);
+      }
     }
+  }
+
+  async function isBusy(feed: Feed): Promise<boolean> {
+    if (feed.busy_ms >= feed.idle_ms) return false;
+    return feed.busy(db.query, child).catch((error: unknown) => {
+      log.warn({ err: error, child, feed: feed.name }, 'a feed could not tell whether it is busy');
+      return false;
+    });
   }
 
   async function round(feed: Feed): Promise<void> {
@@ -99,11 +111,14 @@ export function startSync(options: SyncOptions): Sync {
   const ended = lead();
   return {
     expect() {
-      expectedUntil = Date.now() + EXPECT_MS;
-      for (const wake of sleepers) wake();
+      expecting ??= setTimeout(() => {
+        expecting = undefined;
+        for (const wake of sleepers) wake();
+      }, EXPECT_TOGETHER_MS);
     },
     async stop() {
       stopping.abort();
+      clearTimeout(expecting);
       for (const wake of sleepers) wake();
       await ended;
     },

@@ -7,7 +7,6 @@ import { randomUUID } from 'node:crypto';
 import { applyEach } from '../cascade/apply-each.ts';
 import type { Cascade, ChildConfig, ChildContext, Feed } from '../cascade/contract.ts';
 import type { Db, Queryable, Tx } from '../db/database.ts';
-import { paced } from './edge-pace.ts';
 import { networkStore } from './network-resource.ts';
 import { type SubnetRow, subnetStore } from './subnet-resource.ts';
 
@@ -42,9 +41,9 @@ export function externalNetworkFeed(db: Db, cascade: Cascade): Feed {
     idle_ms: IDLE_MS,
     busy_ms: BUSY_MS,
     busy: holds,
-    round: paced({ idle_ms: IDLE_MS, busy_ms: BUSY_MS, busy: (child) => holds(db.query, child) }, async (context) => {
+    round: async (context, cursor) => {
       const config = (await cascade.children(db.query)).find(({ name }) => name === context.child);
-      if (config === undefined) return;
+      if (config === undefined) return cursor;
       const networks: ChildNetwork[] = [];
       const pages = context.api.pages<ChildNetwork>(
         { service: 'network', method: 'GET', path: '/networks', query: { 'router:external': true } },
@@ -60,7 +59,8 @@ export function externalNetworkFeed(db: Db, cascade: Cascade): Feed {
           if (name !== undefined) await bring(context, config, network, name);
         },
       );
-    }),
+      return cursor;
+    },
   };
 }
 

@@ -8,7 +8,6 @@ import type { ChildContext, Feed, Found, ReplicaKind } from '../cascade/contract
 import { Later } from '../cascade/later.ts';
 import type { Db, Queryable } from '../db/database.ts';
 import { CloudError } from '../openstack/error.ts';
-import { paced } from './edge-pace.ts';
 import { childExternalNetwork } from './external-network.ts';
 import { type FloatingIp, floatingIps } from './floating-ip-resource.ts';
 import { scopeFor } from './network-replica.ts';
@@ -143,15 +142,14 @@ async function isOurs(context: ChildContext, row: FloatingIp): Promise<boolean> 
 /** The feed by which the child tells which floating IPs are up, and which it has no more. */
 export function floatingIpFeed(db: Db): Feed {
   const missing = new Map<string, ReadonlySet<string>>();
-  const busy = (child: string) => isAwaited(db.query, child);
   return {
     name: 'floating-ips',
     idle_ms: IDLE_MS,
     busy_ms: BUSY_MS,
     busy: isAwaited,
-    round: paced({ idle_ms: IDLE_MS, busy_ms: BUSY_MS * 0.8, busy }, async (context) => {
+    round: async (context, cursor) => {
       const any = await sql`select 1 from floating_ips where child = ${context.child} limit 1`.execute(db.query);
-      if (any.rows.length === 0) return;
+      if (any.rows.length === 0) return cursor;
       const shown = new Set<string>();
       const query = { fields: ['id', 'description', 'status'] };
       const path = '/floatingips';
@@ -166,7 +164,8 @@ export function floatingIpFeed(db: Db): Feed {
         for (const { id } of marked) shown.add(id);
       }
       missing.set(context.child, await markGone(context, shown, missing.get(context.child) ?? new Set()));
-    }),
+      return cursor;
+    },
   };
 }
 

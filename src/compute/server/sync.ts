@@ -76,9 +76,10 @@ export function serverFeed(dependencies: ServerDependencies): Feed {
   };
 }
 
+/** Something is under way in a server that the child has; one that it is only being asked for shows nothing yet. */
 async function isBusy(query: Parameters<Feed['busy']>[0], child: string): Promise<boolean> {
-  const { rows } = await sql`select 1 from servers
-    where child = ${child} and task_state is not null and deleted_at is null limit 1`.execute(query);
+  const { rows } = await sql`select 1 from servers where child = ${child} and task_state is not null
+    and deleted_at is null and (child_id is not null or create_sent_at is not null) limit 1`.execute(query);
   return rows.length > 0;
 }
 
