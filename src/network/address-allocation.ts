@@ -274,6 +274,17 @@ export async function reserveForChild(tx: Tx, subnet: SubnetRow, child: string, 
   return reserved;
 }
 
+/** Takes one free address from the end of the pools, where chance finds those of ports last; undefined: none is left. */
+export async function takeFromEnd(tx: Tx, subnet: SubnetRow, owner: string): Promise<string | undefined> {
+  for (let attempt = 0; attempt < GAP_TRIES; attempt += 1) {
+    const free = await gaps(tx, subnet, true, 4);
+    if (free.length === 0) return undefined;
+    const taken = await take(tx, subnet.id, free, owner);
+    if (taken !== undefined) return taken;
+  }
+  return undefined;
+}
+
 /** Gives back what was set aside for a child. */
 export async function releaseFromChild(query: Queryable, subnetId: string, child: string): Promise<void> {
   await sql`delete from ip_allocations where subnet_id = ${subnetId} and port_id = ${`child:${child}`}`.execute(query);

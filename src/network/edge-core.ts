@@ -7,11 +7,14 @@ import { countQuota } from './network-quota.ts';
 import type { PortEvents } from './port-events.ts';
 import { completePort, removePorts, storePort } from './port-make.ts';
 import { type FixedIp, type PortRow, portStore } from './port-resource.ts';
+import type { NetworkTopology } from './topology.ts';
 
 export interface EdgeParts {
   readonly db: Db;
   readonly cascade: Cascade;
   readonly events: PortEvents;
+  /** What joins the children's networks. */
+  readonly topology: NetworkTopology;
   /** Says that a network which is nowhere yet lives in this child; false where it lives in another. */
   readonly bindNetwork: (tx: Tx, networkId: string, child: string) => Promise<boolean>;
 }

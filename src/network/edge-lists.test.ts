@@ -9,6 +9,7 @@ import { silent, testApi } from '../testing/api.ts';
 import { testDatabase } from '../testing/database.ts';
 import { edgeOperations, edgeRules } from './edge.ts';
 import { createPortEvents } from './port-events.ts';
+import { NO_TOPOLOGY } from './topology.ts';
 
 const db = await testDatabase();
 // No proxies run here: nobody asks the children anything.
@@ -20,7 +21,7 @@ const cascade = await createCascade({
   children: ['east', 'west'].map((name) => ({ config: config(name), api: nothing })),
 });
 await sql`update children set up = true, seen_at = clock_timestamp() where name = 'east'`.execute(db.query);
-const parts = { db, cascade, events: createPortEvents(), bindNetwork: async () => true };
+const parts = { db, cascade, events: createPortEvents(), topology: NO_TOPOLOGY, bindNetwork: async () => true };
 const api = testApi([{ convention, operations: edgeOperations(parts), rules: edgeRules }]);
 const call = (who: string, method: string, path: string, body?: unknown) =>
   api.call(who, method, `/network/v2.0${path}`, body);

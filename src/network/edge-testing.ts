@@ -20,6 +20,7 @@ import { routersFollowNetwork } from './router-interface.ts';
 import { securityGroupKind } from './security-group-replica.ts';
 import { subnetKind } from './subnet-replica.ts';
 import { subnetOperations } from './subnets.ts';
+import { NO_TOPOLOGY } from './topology.ts';
 
 export const db = await testDatabase();
 export const UNKNOWN = '11111111-1111-1111-1111-111111111111';
@@ -52,18 +53,24 @@ const parts: EdgeParts = {
   db,
   cascade,
   events,
+  topology: NO_TOPOLOGY,
   async bindNetwork(tx, networkId, name) {
-    const isBound = await bindNetwork(tx, cascade, networkId, name);
+    const isBound = await bindNetwork(tx, { cascade, topology: NO_TOPOLOGY }, networkId, name);
     if (isBound) await routersFollowNetwork(tx, cascade, networkId, name);
     return isBound;
   },
 };
-for (const replica of [networkKind, subnetKind, securityGroupKind(cascade), portKind(createPortBatches())]) {
+for (const replica of [
+  networkKind(NO_TOPOLOGY),
+  subnetKind,
+  securityGroupKind(cascade),
+  portKind(createPortBatches()),
+]) {
   cascade.register({ replica: replica as never });
 }
 registerEdgeKinds(parts);
 const operations = [
-  ...networkOperations({ db, cascade }),
+  ...networkOperations({ db, cascade, topology: NO_TOPOLOGY }),
   ...subnetOperations({ db, cascade }),
   ...portOperations({ db, cascade, events }),
   ...edgeOperations(parts),

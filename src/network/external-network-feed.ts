@@ -132,7 +132,8 @@ async function newNetwork(tx: Tx, network: ChildNetwork, name: string): Promise<
     availability_zone_hints: [],
     availability_zones: [],
     dns_domain: '',
-    provider_network_type: null,
+    // Their wires are the children's own affair; administrators expect a type all the same.
+    provider_network_type: 'flat',
     provider_physical_network: null,
     provider_segmentation_id: null,
     child: null,

@@ -7,7 +7,7 @@ import type { Queryable, Tx } from '../db/database.ts';
 import { badRequest, conflict } from '../http/fault.ts';
 import type { RequestContext } from '../http/service.ts';
 import { parseAddress } from './address-range.ts';
-import { childrenOfNetworks, type EdgeParts, interfacesOn } from './edge-core.ts';
+import { type EdgeParts, interfacesOn } from './edge-core.ts';
 import { type ExternalSubnet, externalSubnets } from './external-network.ts';
 import { portNotFound } from './network-fault.ts';
 import { callersProject } from './network-project.ts';
@@ -15,6 +15,7 @@ import { type PortRow, portStore } from './port-resource.ts';
 import { badFloatingIp, notReachable } from './router-fault.ts';
 import { routers } from './router-resource.ts';
 import { inCidr } from './router-route.ts';
+import { placesOfPort } from './stretched/place.ts';
 import { subnetStore } from './subnet-resource.ts';
 
 /** What a create asks for. */
@@ -31,7 +32,7 @@ export interface Target {
   readonly subnet_id: string;
   readonly fixed_ip_address: string;
   readonly router_id: string;
-  /** Children that the port's network lives in; empty while it lives nowhere. */
+  /** Children that the port is or may come to be in; empty while it may be in any. */
   readonly children: readonly string[];
 }
 
@@ -80,7 +81,7 @@ export async function placesFor(
   if (target !== undefined && target.children.length > 0) {
     const near = fitting.filter(({ child }) => target.children.includes(child));
     if (near.length === 0) throw elsewhere(networkId, usable, target);
-    return near;
+    return byPreference(query, parts, wish.project_id, near);
   }
   return byPreference(query, parts, wish.project_id, fitting);
 }
@@ -124,6 +125,7 @@ async function byPreference(
  */
 export async function targetOf(
   tx: Tx,
+  parts: EdgeParts,
   context: RequestContext,
   floating: { readonly project_id: string; readonly floating_network_id: string },
   portId: string,
@@ -143,13 +145,12 @@ export async function targetOf(
   const { subnet_id, ip_address } = fixedIpOf(port, fixedIp);
   const router_id = await routerBetween(tx, port.network_id, subnet_id, floating.floating_network_id);
   if (router_id === undefined) throw notReachable(floating.floating_network_id, subnet_id, portId);
-  const places = (await childrenOfNetworks(tx, [port.network_id])).get(port.network_id) ?? [];
   return {
     port,
     subnet_id,
     fixed_ip_address: ip_address,
     router_id,
-    children: port.child === null ? places : [port.child],
+    children: await placesOfPort(tx, parts.topology, port),
   };
 }
 

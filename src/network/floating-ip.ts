@@ -67,7 +67,7 @@ async function newFloatingIp(tx: Tx, parts: EdgeParts, given: Given<FloatingIp>,
   if (!network.external) throw badFloatingIp(`Network ${networkId} is not a valid external network`);
   refuseAddressAlone(given);
   const target =
-    given.port_id == null ? undefined : await targetOf(tx, context, wish, given.port_id, given.fixed_ip_address);
+    given.port_id == null ? undefined : await targetOf(tx, parts, context, wish, given.port_id, given.fixed_ip_address);
   const places = await placesFor(tx, parts, wish, target);
   const { port, place } = await takeAddress(tx, wish, id, places);
   const ip_address = port.fixed_ips[0]?.ip_address ?? '';
@@ -144,9 +144,10 @@ async function settle(
       'FloatingIPPortAlreadyAssociated',
     );
   }
-  // A network that is nowhere yet comes to live where the floating IP is.
+  // A network that is nowhere yet, or may be in several children, comes to live where the floating IP is.
   const isThere =
-    target.children.length > 0 ? target.children.includes(child) : await parts.bindNetwork(tx, port.network_id, child);
+    (target.children.length === 0 || target.children.includes(child)) &&
+    (await parts.bindNetwork(tx, port.network_id, child));
   if (!isThere) throw elsewhere(floating_network_id, await externalSubnets(tx, floating_network_id), target);
 }
 
@@ -167,7 +168,7 @@ async function changed(
   refuseAddressAlone(given);
   if (port_id === undefined) return patch;
   if (port_id === null) return row.port_id === null ? patch : { ...patch, ...UNTIED };
-  const target = await targetOf(tx, context, row, port_id, fixed_ip_address);
+  const target = await targetOf(tx, parts, context, row, port_id, fixed_ip_address);
   await settle(tx, parts, row, target);
   const tie = { port_id, fixed_ip_address: target.fixed_ip_address, router_id: target.router_id };
   const isSame =

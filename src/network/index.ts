@@ -21,6 +21,7 @@ import { changeGroups, groupsOf } from './server-groups.ts';
 import { ensurePorts } from './server-networks-child.ts';
 import { resolveNetworks } from './server-networks-resolve.ts';
 import type { ServerNetworks } from './server-networks.ts';
+import { stretchedNetworkFeed } from './stretched/feed.ts';
 import type { NetworkTopology } from './topology.ts';
 import { subnetKind } from './subnet-replica.ts';
 import { subnetOperations } from './subnets.ts';
@@ -40,7 +41,7 @@ export interface NetworkDependencies {
  * Puts the service together and registers its kinds and feeds with cascading; reads and writes nothing yet.
  * @returns the service, and what compute may ask of it
  */
-export function createNetwork({ db, cascade }: NetworkDependencies): {
+export function createNetwork({ db, cascade, topology }: NetworkDependencies): {
   readonly service: Service;
   readonly serverNetworks: ServerNetworks;
   /** To be called when a project is deleted, in its transaction. */
@@ -48,14 +49,14 @@ export function createNetwork({ db, cascade }: NetworkDependencies): {
 } {
   const events = createPortEvents();
   const batches = createPortBatches();
-  const parts = { db, cascade, events };
+  const parts = { db, cascade, events, topology };
   const edge = {
     ...parts,
     bindNetwork: (tx: Parameters<typeof bindNetwork>[0], networkId: string, child: string) =>
-      bindNetwork(tx, cascade, networkId, child),
+      bindNetwork(tx, parts, networkId, child),
   };
 
-  cascade.register({ replica: networkKind as never });
+  cascade.register({ replica: networkKind(topology) as never, feed: stretchedNetworkFeed(parts) });
   cascade.register({ replica: subnetKind as never });
   cascade.register({ replica: securityGroupKind(cascade) as never });
   cascade.register({ replica: portKind(batches) as never, feed: portFeed(cascade) });
@@ -75,7 +76,7 @@ export function createNetwork({ db, cascade }: NetworkDependencies): {
     },
     forgetProject: (tx, projectId) => forgetDefaultGroup(tx, cascade, projectId),
     serverNetworks: {
-      resolve: resolveNetworks,
+      resolve: (query, context, wanted) => resolveNetworks(query, topology, context, wanted),
       attach: (tx, context, resolved, to) => attachPorts(tx, parts, context, resolved, to),
       detach: (tx, serverId, portIds) => detachPorts(tx, parts, serverId, portIds),
       portsOf,

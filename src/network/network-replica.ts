@@ -4,6 +4,9 @@ import type { CloudScope } from '../openstack/contract.ts';
 import { CloudError, plainSentence } from '../openstack/error.ts';
 import { TENANT_MTU } from './networks.ts';
 import { type NetworkRow, networkStore } from './network-resource.ts';
+import { isStretched } from './stretched/place.ts';
+import { makeStretched } from './stretched/network.ts';
+import type { NetworkTopology } from './topology.ts';
 
 /** What a copy remembers: whose it is, so that it can be taken away with the same rights it was made with. */
 export const detailOf = (projectId: string): Readonly<Record<string, unknown>> => ({ project_id: projectId });
@@ -67,44 +70,55 @@ export async function removeByPath(context: ChildContext, path: string, projectI
 }
 
 /** Tenant networks; external ones are the child's own and never copied. */
-export const networkKind: ReplicaKind<NetworkRow> = {
-  kind: 'network',
-  table: 'networks',
-  unique: false,
-  async load(query, id) {
-    const row = await networkStore.find(query, id);
-    return row?.external === true ? undefined : row;
-  },
-  find: (context, id, row) => findByName(context, '/networks', 'networks', id, row?.project_id),
-  async make(context, row) {
-    const { body } = await context.api.call<{ network: { id: string } }>({
-      service: 'network',
-      method: 'POST',
-      path: '/networks',
-      body: { network: { name: row.id, ...valuesOf(row) } },
-      scope: await context.scope(row.project_id),
-    });
-    return { child_id: body.network.id, detail: detailOf(row.project_id) };
-  },
-  /** Sends all that may change; twice: the same values again. */
-  async bring(context, row, replica) {
-    await context.api.call({
-      service: 'network',
-      method: 'PUT',
-      path: `/networks/${replica.child_id}`,
-      body: { network: valuesOf(row) },
-      scope: await context.scope(row.project_id),
-    });
-  },
-  remove: (context, replica) => removeByPath(context, `/networks/${replica.child_id}`, replica.detail.project_id),
-};
+export function networkKind(topology: NetworkTopology): ReplicaKind<NetworkRow> {
+  return {
+    kind: 'network',
+    table: 'networks',
+    unique: false,
+    async load(query, id) {
+      const row = await networkStore.find(query, id);
+      return row?.external === true ? undefined : row;
+    },
+    find: (context, id, row) => findByName(context, '/networks', 'networks', id, row?.project_id),
+    async make(context, row) {
+      const values = { name: row.id, ...valuesOf(row) };
+      if (isStretched(row)) {
+        const child_id = await makeStretched(context, topology, row, values);
+        return { child_id, detail: detailOf(row.project_id) };
+      }
+      const { body } = await context.api.call<{ network: { id: string } }>({
+        service: 'network',
+        method: 'POST',
+        path: '/networks',
+        body: { network: values },
+        scope: await context.scope(row.project_id),
+      });
+      return { child_id: body.network.id, detail: detailOf(row.project_id) };
+    },
+    /** Sends all that may change; twice: the same values again. */
+    async bring(context, row, replica) {
+      await context.api.call({
+        service: 'network',
+        method: 'PUT',
+        path: `/networks/${replica.child_id}`,
+        body: { network: valuesOf(row) },
+        scope: await context.scope(row.project_id),
+      });
+    },
+    remove: (context, replica) => removeByPath(context, `/networks/${replica.child_id}`, replica.detail.project_id),
+    async failed(context, id, tenantMessage) {
+      context.log.warn({ network_id: id, reason: tenantMessage }, 'a network could not be brought to a child');
+      await networkStore.update(context.db.query, id, { status: 'ERROR' }, { revise: false });
+    },
+  };
+}
 
 function valuesOf(row: NetworkRow): Record<string, unknown> {
   return {
     description: describe(row.name),
     admin_state_up: row.admin_state_up,
     port_security_enabled: row.port_security_enabled,
-    // What the child chooses by itself fits its own wires; only another wish is told.
-    ...(row.mtu === TENANT_MTU ? {} : { mtu: row.mtu }),
+    // What the child chooses by itself fits its own wires; only another wish is told. Copies of one segment are alike.
+    ...(row.mtu === TENANT_MTU && !isStretched(row) ? {} : { mtu: row.mtu }),
   };
 }

@@ -69,7 +69,7 @@ export const networkResource = resource({
       visibleTo: ADMIN,
       settableBy: ADMIN,
     }),
-    provider_physical_network: field(nullable(Type.String({ maxLength: 128 })), {
+    provider_physical_network: field(nullable(Type.String({ maxLength: 64 })), {
       name: 'provider:physical_network',
       create: 'optional',
       update: true,
@@ -80,6 +80,8 @@ export const networkResource = resource({
     }),
     provider_segmentation_id: field(nullable(Type.Integer()), {
       name: 'provider:segmentation_id',
+      // Clients send the number as text, too.
+      input: nullable(Type.Union([Type.Integer(), Type.String({ maxLength: 64 })])),
       create: 'optional',
       update: true,
       default: null,

@@ -40,7 +40,7 @@ describe('networks', () => {
     expect(network).not.toHaveProperty('provider:network_type');
     expect(network).not.toHaveProperty('child');
     const shown = await call('admin', 'GET', `/networks/${network.id}`);
-    expect(shown.body.network).toHaveProperty('provider:network_type', null);
+    expect(shown.body.network).toHaveProperty('provider:network_type', 'geneve');
   });
 
   it('are listed with filters, fields, sorting and paging', async () => {

@@ -1,9 +1,10 @@
 /** Networks: their operations, and what else a change to one entails. */
 import { sql, type SqlBool } from 'kysely';
+import { randomUUID } from 'node:crypto';
 import type { Cascade } from '../cascade/contract.ts';
-import type { Db, Queryable, Tx } from '../db/database.ts';
+import type { Db, Tx } from '../db/database.ts';
 import { network as convention } from '../http/conventions.ts';
-import { badRequest, conflict, notFound } from '../http/fault.ts';
+import { conflict } from '../http/fault.ts';
 import type { Operation, RequestContext } from '../http/service.ts';
 import { crudOperations, type Given } from '../resource/crud.ts';
 import { invalidInput, networkNotFound } from './network-fault.ts';
@@ -13,6 +14,11 @@ import { type NetworkRow, networkStore } from './network-resource.ts';
 import { portStore } from './port-resource.ts';
 import { ensureDefaultGroup } from './security-group-default.ts';
 import { routersFollowNetwork } from './router-interface.ts';
+import { isStretched, physicalOf, type StretchedParts, wantThere, zonesOfChildren } from './stretched/place.ts';
+import { refuseProviderChange } from './stretched/provider.ts';
+import { planNetwork } from './stretched/plan.ts';
+import { takeSegment } from './stretched/segment.ts';
+import type { NetworkTopology } from './topology.ts';
 
 /** What Geneve leaves of an Ethernet frame of 1500 bytes; also what stock children give their tenants. */
 export const TENANT_MTU = 1442;
@@ -20,10 +26,13 @@ export const TENANT_MTU = 1442;
 export interface NetworkParts {
   readonly db: Db;
   readonly cascade: Cascade;
+  /** What joins the children's networks. */
+  readonly topology: NetworkTopology;
 }
 
 /** The operations on networks. */
-export function networkOperations({ db, cascade }: NetworkParts): Operation[] {
+export function networkOperations(parts: NetworkParts): Operation[] {
+  const { db, cascade, topology } = parts;
   return crudOperations<NetworkRow>({
     db,
     convention,
@@ -34,16 +43,22 @@ export function networkOperations({ db, cascade }: NetworkParts): Operation[] {
     owned: ownOrAdmin,
     missing: networkNotFound,
     bulk: true,
-    creating: (given, context, tx) => completeNetwork(tx, cascade, given, context),
+    creating: (given, context, tx) => completeNetwork(tx, parts, given, context),
     created: async (row, _context, tx) => {
       await ensureDefaultGroup(tx, row.project_id);
       await countQuota(tx, row.project_id, { network: 1 });
     },
     updating: async (row, given, _context, tx) => {
-      refuseProvider(given);
-      refuseMtu(given.mtu);
+      refuseProviderChange(row, given);
+      refuseMtu(given.mtu, physicalOf(topology, row)?.mtu ?? TENANT_MTU);
+      const {
+        provider_network_type: _type,
+        provider_physical_network: _physical,
+        provider_segmentation_id: _id,
+        ...patch
+      } = given;
       if (row.shared && given.shared === false) await refuseOthers(tx, row);
-      return given;
+      return patch;
     },
     updated: async (row, _before, context, tx) =>
       cascade.revise(tx, 'network', row.id, { requestId: context.requestId }),
@@ -52,12 +67,17 @@ export function networkOperations({ db, cascade }: NetworkParts): Operation[] {
   });
 }
 
-async function completeNetwork(tx: Tx, cascade: Cascade, given: Given<NetworkRow>, context: RequestContext) {
-  refuseProvider(given);
-  refuseMtu(given.mtu);
+async function completeNetwork(tx: Tx, parts: NetworkParts, given: Given<NetworkRow>, context: RequestContext) {
+  const id = randomUUID();
   const hints = given.availability_zone_hints ?? [];
-  const place = hints.length === 0 ? undefined : await placeOf(tx, cascade, hints);
+  const plan = await planNetwork(tx, parts, given, hints);
+  const { columns, physical } = await takeSegment(tx, id, plan.segment);
+  const zones =
+    physical === undefined ? plan.zones : await zonesOfChildren(tx, parts.cascade, Object.keys(physical.children));
+  const mtu_max = physical?.mtu ?? TENANT_MTU;
+  refuseMtu(given.mtu, mtu_max);
   return {
+    id,
     project_id: projectOf(context, given.project_id),
     name: given.name ?? '',
     description: given.description ?? '',
@@ -68,29 +88,20 @@ async function completeNetwork(tx: Tx, cascade: Cascade, given: Given<NetworkRow
     external: given.external ?? false,
     is_default: given.is_default ?? false,
     // Neutron takes 0 for its own choice.
-    mtu: given.mtu === undefined || given.mtu === 0 ? TENANT_MTU : given.mtu,
+    mtu: given.mtu === undefined || given.mtu === 0 ? mtu_max : given.mtu,
     port_security_enabled: given.port_security_enabled ?? true,
     availability_zone_hints: hints,
-    availability_zones: place?.zones ?? [],
+    availability_zones: [...zones],
     dns_domain: given.dns_domain ?? '',
-    provider_network_type: null,
-    provider_physical_network: null,
-    provider_segmentation_id: null,
-    child: place?.child ?? null,
+    ...columns,
+    child: plan.child,
     tags: [],
   };
 }
 
-function refuseProvider(given: Given<NetworkRow>): void {
-  const asked = [given.provider_network_type, given.provider_physical_network, given.provider_segmentation_id];
-  if (asked.some((value) => value !== undefined && value !== null)) {
-    throw invalidInput('provider attributes cannot be chosen: each availability zone has its own physical networks.');
-  }
-}
-
-function refuseMtu(mtu: number | undefined): void {
-  if (mtu !== undefined && mtu > TENANT_MTU) {
-    throw invalidInput(`Requested MTU is too big, maximum is ${TENANT_MTU}.`);
+function refuseMtu(mtu: number | undefined, mtu_max: number): void {
+  if (mtu !== undefined && mtu > mtu_max) {
+    throw invalidInput(`Requested MTU is too big, maximum is ${mtu_max}.`);
   }
 }
 
@@ -106,33 +117,20 @@ async function refuseOthers(tx: Tx, row: NetworkRow): Promise<void> {
   }
 }
 
-/** The one child that serves all the zones hinted at. */
-async function placeOf(query: Queryable, cascade: Cascade, hints: readonly string[]) {
-  const zones = await cascade.zones(query);
-  const serving = hints.map((hint) => {
-    const zone = zones.find(({ name }) => name === hint);
-    if (zone === undefined) {
-      throw notFound(`AvailabilityZone ${hint} could not be found.`, 'AvailabilityZoneNotFound');
-    }
-    return zone.children;
-  });
-  const child = serving[0]?.find((candidate) => serving.every((children) => children.includes(candidate)));
-  if (child === undefined) {
-    throw badRequest(
-      `A network lives in one place, and no such place serves all of the availability zones ${hints.join(', ')}.`,
-      'InvalidInput',
-    );
-  }
-  return { child, zones: zones.filter(({ children }) => children.includes(child)).map(({ name }) => name) };
-}
-
 /**
- * Binds a tenant network that is nowhere yet to a child.
- * @returns false where it lives in another one already
+ * Has a network be in a child: binds a tenant network that is nowhere yet to it, and stretches one that may be in
+ * several children to one more.
+ * @returns false where it lives in another one already, or the child has no part in its physical network
  */
-export async function bindNetwork(tx: Tx, cascade: Cascade, networkId: string, child: string): Promise<boolean> {
-  const held = await sql<{ child: string | null }>`select child from networks where id = ${networkId}`.execute(tx);
-  if (held.rows[0]?.child === child) return true;
+export async function bindNetwork(tx: Tx, parts: StretchedParts, networkId: string, child: string): Promise<boolean> {
+  const { cascade } = parts;
+  const row = await networkStore.find(tx, networkId);
+  if (row?.child === child) return true;
+  if (row !== undefined && isStretched(row)) {
+    const isNew = await wantThere(tx, parts, row, child);
+    if (isNew === true) await routersFollowNetwork(tx, cascade, networkId, child);
+    return isNew !== undefined;
+  }
   const zones = await cascade.zones(tx);
   const served = zones.filter(({ children }) => children.includes(child)).map(({ name }) => name);
   // Not `updated_at` nor the revision: where it lives is no change of the network.

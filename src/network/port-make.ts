@@ -16,6 +16,7 @@ import type { NetworkRow } from './network-resource.ts';
 import type { PortEvents } from './port-events.ts';
 import { type PortRow, portStore } from './port-resource.ts';
 import { ensureDefaultGroup } from './security-group-default.ts';
+import { holdLeaving } from './stretched/address.ts';
 
 /** What a new port may be told; the rest is Neutron's defaults. */
 export interface PortWish {
@@ -134,6 +135,7 @@ export async function removePorts(
   const ids = ports.map(({ id }) => id);
   await parts.events.removing(tx, ports);
   await releaseAddresses(tx, ids);
+  await holdLeaving(tx, ports);
   await sql`delete from ports where id = any(${ids}::text[])`.execute(tx);
   for (const id of ids) await parts.cascade.retire(tx, 'port', id, requestId === undefined ? {} : { requestId });
   const counts = new Map<string, number>();

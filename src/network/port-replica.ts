@@ -6,6 +6,7 @@ import { CloudError } from '../openstack/contract.ts';
 import { describe, detailOf, findByName, removeByPath } from './network-replica.ts';
 import type { PortBatches } from './port-batch.ts';
 import { type PortRow, portStore } from './port-resource.ts';
+import { addressIn, letGo } from './stretched/address.ts';
 
 /** A port as it is brought: with the subnets on which its address follows from its MAC. */
 type Brought = PortRow & { readonly auto_subnets: readonly string[] };
@@ -28,7 +29,7 @@ export function portKind(batches: PortBatches): ReplicaKind<Brought> {
       const port = {
         name: row.id,
         network_id,
-        mac_address: row.mac_address,
+        ...(await macOf(context, row)),
         ...(await valuesOf(context, row)),
         extra_dhcp_opts: row.extra_dhcp_opts,
         ...(row.vnic_type === 'normal' ? {} : { 'binding:vnic_type': row.vnic_type }),
@@ -62,7 +63,10 @@ export function portKind(batches: PortBatches): ReplicaKind<Brought> {
       });
       return detail(row);
     },
-    remove: (context, replica) => removeByPath(context, `/ports/${replica.child_id}`, replica.detail.project_id),
+    async remove(context, replica) {
+      await removeByPath(context, `/ports/${replica.child_id}`, replica.detail.project_id);
+      await letGo(context.db.query, context.child, replica.resource_id);
+    },
     async failed(context, id) {
       await portStore.update(context.db.query, id, { status: 'ERROR' }, { revise: false });
     },
@@ -84,13 +88,23 @@ async function load(query: Queryable, id: string): Promise<Brought | undefined> 
   return { ...row, auto_subnets: auto.rows.map((subnet) => subnet.id) };
 }
 
+/** Copies of one router's interface in several children must not have one MAC: the further ones get one from their child. */
+async function macOf({ db, child }: ChildContext, row: Brought): Promise<{ readonly mac_address?: string }> {
+  for (const fixedIp of row.fixed_ips) {
+    if ((await addressIn(db, child, row, fixedIp)) !== fixedIp.ip_address) return {};
+  }
+  return { mac_address: row.mac_address };
+}
+
 async function valuesOf(context: ChildContext, row: Brought): Promise<Record<string, unknown>> {
   const [fixed_ips, security_groups] = await Promise.all([
     Promise.all(
-      row.fixed_ips.map(async ({ subnet_id, ip_address }) => {
+      row.fixed_ips.map(async (fixedIp) => {
+        const { subnet_id } = fixedIp;
         const { child_id } = await context.ensure('subnet', subnet_id);
         // A child refuses to be told an automatic address; it comes to the same one.
-        return row.auto_subnets.includes(subnet_id) ? { subnet_id: child_id } : { subnet_id: child_id, ip_address };
+        if (row.auto_subnets.includes(subnet_id)) return { subnet_id: child_id };
+        return { subnet_id: child_id, ip_address: await addressIn(context.db, context.child, row, fixedIp) };
       }),
     ),
     Promise.all(row.security_groups.map(async (id) => (await context.ensure('security_group', id)).child_id)),

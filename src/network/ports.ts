@@ -15,6 +15,7 @@ import { type NetworkRow, networkStore } from './network-resource.ts';
 import type { PortEvents } from './port-events.ts';
 import { chooseMac, completePort, groupsUnguarded, lockGroups, pairsUnguarded, removePorts } from './port-make.ts';
 import { type FixedIp, type PortRow, portStore } from './port-resource.ts';
+import { holdGivenBack } from './stretched/address.ts';
 
 export interface PortParts {
   readonly db: Db;
@@ -232,6 +233,7 @@ async function newAddresses(
     else kept.push(held);
   });
   await releaseSome(tx, row.id, free);
+  await holdGivenBack(tx, row, free);
   if (missing.length === 0) return kept;
   const taken = await allocateAddresses(tx, {
     network_id: row.network_id,

@@ -30,6 +30,7 @@ import {
 import { refuseOverlapping } from './router-gateway.ts';
 import { type Router, routers, visibleRouters } from './router-resource.ts';
 import { inCidr } from './router-route.ts';
+import { gatewaysFollow } from './stretched/gateway.ts';
 import { type SubnetRow, subnetStore } from './subnet-resource.ts';
 
 const UUID = /^[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}$/;
@@ -74,6 +75,7 @@ async function handle(
     if (router === undefined) throw routerNotFound(id);
     const request = requestOf(call.body, name === 'remove_router_interface');
     const { port, subnets } = await work(tx, parts, context, router, request);
+    await gatewaysFollow(tx, parts, port.network_id, subnets, context.requestId);
     // The row's revision is what its copies are held against.
     await routers.update(tx, id, {});
     await wantCopies(tx, parts, [router.id], port.network_id, context.requestId);

@@ -14,10 +14,12 @@ import { type PortRow, portStore } from './port-resource.ts';
 import { ensureDefaultGroup } from './security-group-default.ts';
 import type { ResolvedNetworks, ResolvedRequest, ServerPlace, ServerPort } from './server-networks.ts';
 import { addressInUse, networkUnknown, portInUse, portUnknown } from './server-networks-resolve.ts';
+import type { NetworkTopology } from './topology.ts';
 
 export interface AttachParts {
   readonly cascade: Cascade;
   readonly events: PortEvents;
+  readonly topology: NetworkTopology;
 }
 
 /** See `ServerNetworks.attach`. */
@@ -31,7 +33,7 @@ export async function attachPorts(
   const { requests } = resolved;
   if (requests.length === 0) return [];
   const project = callersProject(context);
-  const networks = await networksFor(tx, parts.cascade, requests, to.child);
+  const networks = await networksFor(tx, parts, requests, to.child);
   const groups = await groupsFor(tx, project, to.security_groups);
   const first = await nextIndex(tx, to.server_id);
   const given = requests.flatMap(({ port_id }) => port_id ?? []);
@@ -153,7 +155,7 @@ interface PortOfServer {
 /** The networks, each bound to the child. */
 async function networksFor(
   tx: Tx,
-  cascade: Cascade,
+  parts: AttachParts,
   requests: readonly ResolvedRequest[],
   child: string,
 ): Promise<ReadonlyMap<string, NetworkRow>> {
@@ -163,7 +165,7 @@ async function networksFor(
   for (const id of ids) {
     const network = networks.get(id);
     if (network === undefined) throw networkUnknown(id);
-    if (network.child !== child && !(await bindNetwork(tx, cascade, id, child))) {
+    if (network.child !== child && !(await bindNetwork(tx, parts, id, child))) {
       throw badRequest(
         `Network ${id} lives in another availability zone than the one asked for; a server can only use networks of its own.`,
       );

@@ -8,11 +8,14 @@ import { callersProject, visibleNetworks } from './network-project.ts';
 import { type NetworkRow, networkStore } from './network-resource.ts';
 import { type PortRow, portStore } from './port-resource.ts';
 import { visiblePorts } from './ports.ts';
+import { possibleChildren } from './stretched/place.ts';
+import type { NetworkTopology } from './topology.ts';
 import type { NetworkRequest, ResolvedNetworks, ResolvedRequest } from './server-networks.ts';
 
 /** See `ServerNetworks.resolve`. */
 export async function resolveNetworks(
   query: Queryable,
+  topology: NetworkTopology,
   context: RequestContext,
   wanted: readonly NetworkRequest[] | 'auto' | 'none' | undefined,
 ): Promise<ResolvedNetworks> {
@@ -22,7 +25,7 @@ export async function resolveNetworks(
     asked === 'any' ? await onlyNetwork(query, context, wanted === 'auto') : await named(query, context, asked);
   for (const network of networks) refuseUnusable(network);
   await checkAddresses(query, context, requests);
-  return { requests, children: childrenOf(networks) };
+  return { requests, children: childrenOf(topology, networks, await placesOfPorts(query, requests)) };
 }
 
 interface Resolved {
@@ -109,13 +112,32 @@ function refuseUnusable(network: NetworkRow): void {
   }
 }
 
-/** Networks that live somewhere say where the server must be; all must say the same. */
-function childrenOf(networks: readonly NetworkRow[]): readonly string[] | undefined {
-  const children = new Set(networks.flatMap(({ child }) => child ?? []));
-  if (children.size > 1) {
-    throw badRequest('The networks asked for live in different availability zones; a server can be in one only.');
-  }
-  return children.size === 0 ? undefined : [...children];
+/** Networks and ports that live somewhere say where the server may be; there must be a place that suits all of them. */
+function childrenOf(
+  topology: NetworkTopology,
+  networks: readonly NetworkRow[],
+  ports: readonly string[],
+): readonly string[] | undefined {
+  const places = networks.flatMap((network) => {
+    const possible = possibleChildren(topology, network);
+    return possible === undefined ? [] : [possible];
+  });
+  const [first, ...others] = [...places, ...ports.map((child) => [child])];
+  if (first === undefined) return undefined;
+  const common = first.filter((child) => others.every((children) => children.includes(child)));
+  if (common.length > 0) return common;
+  throw badRequest('The networks asked for live in different availability zones; a server can be in one only.');
+}
+
+/** Children that given ports are in already: a port stays where it was first bound, or tied to a floating IP. */
+async function placesOfPorts(query: Queryable, requests: readonly ResolvedRequest[]): Promise<string[]> {
+  const ids = requests.flatMap(({ port_id }) => port_id ?? []);
+  if (ids.length === 0) return [];
+  const found = await sql<{ child: string }>`
+    select distinct child from replicas where kind = 'port' and not retiring and resource_id = any(${ids}::text[])`.execute(
+    query,
+  );
+  return found.rows.map(({ child }) => child);
 }
 
 async function checkAddresses(

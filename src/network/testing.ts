@@ -7,7 +7,7 @@ import { createSimCloud, type SimCloud } from '../sim/cloud.ts';
 import { silent, type TestAnswer, testApi } from '../testing/api.ts';
 import { testDatabase } from '../testing/database.ts';
 import { createNetwork, type ServerNetworks } from './index.ts';
-import { NO_TOPOLOGY } from './topology.ts';
+import { NO_TOPOLOGY, type NetworkTopology } from './topology.ts';
 
 export interface NetworkTest {
   readonly db: Awaited<ReturnType<typeof testDatabase>>;
@@ -21,8 +21,15 @@ export interface NetworkTest {
   make(who: string, kind: string, values: Record<string, unknown>): Promise<any>;
 }
 
-/** Call it once at the top of a file. @param names of the children; each serves a zone of its name */
-export async function networkTest(names: readonly string[] = []): Promise<NetworkTest> {
+/**
+ * Call it once at the top of a file.
+ * @param names of the children; each serves a zone of its name
+ * @param topology what joins them; nothing where it is not said
+ */
+export async function networkTest(
+  names: readonly string[] = [],
+  topology: NetworkTopology = NO_TOPOLOGY,
+): Promise<NetworkTest> {
   const db = await testDatabase();
   await sql`insert into identity_domains (id, name) values ('default', 'Default') on conflict do nothing`.execute(
     db.query,
@@ -40,7 +47,7 @@ export async function networkTest(names: readonly string[] = []): Promise<Networ
   }
   const cascade = await createCascade({ db, log: silent, children });
   await sql`update children set up = true, seen_at = clock_timestamp()`.execute(db.query);
-  const { service, serverNetworks } = createNetwork({ db, cascade, topology: NO_TOPOLOGY, log: silent });
+  const { service, serverNetworks } = createNetwork({ db, cascade, topology, log: silent });
   const api = testApi([service]);
   afterAll(async () => {
     await api.close();

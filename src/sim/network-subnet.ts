@@ -78,7 +78,11 @@ export function makeSubnet(world: World, projectId: string, given: Row): Subnet 
     ipv6_address_mode: given['ipv6_address_mode'] ?? null,
     gateway_ip,
     cidr: cidrText,
-    allocation_pools: given['allocation_pools'] ?? defaultPools(cidrText, gateway_ip),
+    // None given at the start means all addresses; none in a later update, none.
+    allocation_pools:
+      listOf(given['allocation_pools']).length > 0
+        ? (given['allocation_pools'] ?? [])
+        : defaultPools(cidrText, gateway_ip),
     host_routes: given['host_routes'] ?? [],
     dns_nameservers: given['dns_nameservers'] ?? [],
     service_types: given['service_types'] ?? [],
@@ -139,6 +143,15 @@ export function subnetKind(world: World): Kind {
       const subnet = world.state.subnets.get(textOf(row['id']));
       if (subnet === undefined) throw subnetMissing(textOf(row['id']));
       readPools({ ...subnet, ...given });
+      const routed = portsOf(world, subnet.network_id).find(
+        (port) =>
+          port.device_owner.startsWith('network:router') &&
+          port.fixed_ips.some((one) => one.subnet_id === subnet.id && one.ip_address === subnet.gateway_ip),
+      );
+      if (routed !== undefined && given['gateway_ip'] !== undefined && given['gateway_ip'] !== subnet.gateway_ip) {
+        const message = `Current gateway ip ${subnet.gateway_ip} already in use by port ${routed.id}. Unable to update.`;
+        throw new SimFault(409, message, 'GatewayIpInUse');
+      }
       Object.assign(subnet, given);
     },
     remove: (_call, row) => {
