@@ -6,7 +6,6 @@ import { sql } from 'kysely';
 import { applyEach } from '../../cascade/apply-each.ts';
 import type { ChildContext, Feed } from '../../cascade/contract.ts';
 import type { Queryable } from '../../db/database.ts';
-import { paced } from '../edge-pace.ts';
 import { type StretchedParts, zonesOfChildren } from './place.ts';
 
 interface ChildPort {
@@ -26,13 +25,12 @@ const NETWORKS_MAX = 40;
 
 /** The feed `stretched-networks`. */
 export function stretchedNetworkFeed(parts: StretchedParts): Feed {
-  const busy = (child: string) => isAwaited(parts.cascade.db.query, child);
   return {
     name: 'stretched-networks',
     idle_ms: IDLE_MS,
     busy_ms: BUSY_MS,
     busy: isAwaited,
-    round: paced({ idle_ms: IDLE_MS, busy_ms: BUSY_MS, busy }, async (context) => {
+    async round(context, cursor) {
       await refreshZones(parts, context);
       const copies = await copiesIn(context);
       const groups = Array.from({ length: Math.ceil(copies.length / NETWORKS_MAX) }, (_, at) =>
@@ -44,7 +42,8 @@ export function stretchedNetworkFeed(parts: StretchedParts): Feed {
         (group) => group.map(({ network_id }) => network_id).join(),
         (group) => readAddresses(context, group),
       );
-    }),
+      return cursor;
+    },
   };
 }
 
