@@ -146,7 +146,7 @@ export function hostedFeed<R extends HostedRow, C extends ChildRecord>(
 
   return {
     name: of.collection,
-    idle_ms: 3000,
+    idle_ms: 2000,
     busy_ms: 300,
     async busy(query, child) {
       const result = await sql<{ busy: boolean }>`

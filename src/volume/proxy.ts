@@ -8,7 +8,7 @@
 import { sql } from 'kysely';
 import type { ChildContext, HostedKind, Progress } from '../cascade/contract.ts';
 import { Later } from '../cascade/later.ts';
-import { SETTLE_MS } from '../cascade/replicas.ts';
+import { SETTLE_MS, SETTLE_REMOVAL_MS } from '../cascade/replicas.ts';
 import type { Queryable, Tx } from '../db/database.ts';
 import { type CloudCall, CloudError } from '../openstack/contract.ts';
 import type { Store } from '../resource/store.ts';
@@ -127,10 +127,11 @@ async function create<R extends HostedRow, C extends ChildRecord>(
       await refused(of, context, row, error);
       return 'done';
     }
-    // A clear answer made nothing; only silence leaves the question open.
-    if (error instanceof CloudError && !error.uncertain) {
-      await of.store.update(context.db.query, row.id, { create_sent_at: null } as Partial<R>, { revise: false });
-    }
+    // A clear answer made nothing. Silence leaves the question open, and the time to settle begins with its end.
+    const nothingMade = error instanceof CloudError && !error.uncertain;
+    const table = sql.table(of.store.resource.table);
+    await sql`update ${table} set create_sent_at = ${nothingMade ? null : sql`clock_timestamp()`}
+      where id = ${row.id} and child_id is null`.execute(context.db.query);
     throw error;
   }
 }
@@ -353,13 +354,14 @@ export async function look<R extends HostedRow, C extends ChildRecord>(
   return answer.status === 404 ? undefined : answer.body[of.kind];
 }
 
+/** Whether a create that was sent and is not to be seen may count as never carried out, so that the row can go. */
 async function isSettled<R extends HostedRow, C extends ChildRecord>(
   of: ProxyKind<R, C>,
   context: ChildContext,
   id: string,
 ) {
   const result = await sql<{ settled: boolean }>`
-    select create_sent_at is null or create_sent_at < clock_timestamp() - ${SETTLE_MS} * interval '1 millisecond' as settled
+    select create_sent_at is null or create_sent_at < clock_timestamp() - ${SETTLE_REMOVAL_MS} * interval '1 millisecond' as settled
     from ${sql.table(of.store.resource.table)} where id = ${id}`.execute(context.db.query);
   return result.rows[0]?.settled ?? true;
 }

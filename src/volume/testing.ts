@@ -28,7 +28,7 @@ export interface VolumeBench {
   close(): Promise<void>;
 }
 
-const PATIENCE_MS = 8000;
+const PATIENCE_MS = 15_000;
 
 /** A parent over the clouds: zones `<name>-1`, projects of its own in each. */
 export async function createBench(db: Db, clouds: readonly SimCloud[]): Promise<VolumeBench> {
