@@ -7,6 +7,7 @@ import { identities, silent, type TestAnswer } from '../../testing/api.ts';
 import type { NetworkRequest } from '../server-networks.ts';
 import { networkTest } from '../testing.ts';
 import { NO_TOPOLOGY, type NetworkTopology } from '../topology.ts';
+import { stretchedNetworkFeed } from './feed.ts';
 
 const topology: NetworkTopology = {
   ...NO_TOPOLOGY,
@@ -327,6 +328,122 @@ describe('a stretched network', () => {
     const next = await boot('east', [{ network_id: network.id }]);
     expect(named(east.state.networks, network.id)).toHaveLength(1);
     await end(next.server_id);
+    await end(server_id);
+    await drop(network);
+  }, 60_000);
+});
+
+describe('a router on a stretched network', () => {
+  const copyOf = (sim: SimCloud, id: string) => named(sim.state.subnets, id)[0] ?? {};
+  const interfacesIn = (sim: SimCloud, routerId: string) => {
+    const [copy] = named(sim.state.routers, routerId);
+    return [...sim.state.ports.values()]
+      .filter(({ device_id, device_owner }) => device_id === copy?.id && device_owner === 'network:router_interface')
+      .flatMap(({ fixed_ips }) => fixed_ips.map(({ ip_address }) => ip_address));
+  };
+  const newRouter = async () => (await make('alice', 'router', { name: 'r' })) as { id: string };
+  const change = (verb: 'add' | 'remove', id: string, body: object) =>
+    call('alice', 'PUT', `/routers/${id}/${verb}_router_interface`, body);
+
+  it('has an address of its own in each child, which is the gateway of the servers there', async () => {
+    const { network, subnet } = await stretched('10.30.0.0/24');
+    const one = await boot('east', [{ network_id: network.id }]);
+    const router = await newRouter();
+    expect((await change('add', router.id, { subnet_id: subnet.id })).status).toBe(200);
+    await eventually(() => expect(interfacesIn(east, router.id)).toEqual(['10.30.0.1']));
+    const other = await boot('west', [{ network_id: network.id }]);
+    await eventually(() => expect(interfacesIn(west, router.id)).toHaveLength(1));
+    const [address = ''] = interfacesIn(west, router.id);
+    expect(address).not.toBe('10.30.0.1');
+    expect(copyOf(east, subnet.id).gateway_ip).toBe('10.30.0.1');
+    expect(copyOf(west, subnet.id).gateway_ip).toBe(address);
+    expect((await call('alice', 'GET', `/subnets/${subnet.id}`)).body.subnet.gateway_ip).toBe('10.30.0.1');
+    const asked = { port: { network_id: network.id, fixed_ips: [{ ip_address: address }] } };
+    expect((await call('alice', 'POST', '/ports', asked)).status).toBe(409);
+    expect((await change('remove', router.id, { subnet_id: subnet.id })).status).toBe(200);
+    await eventually(() => {
+      expect(interfacesIn(west, router.id)).toEqual([]);
+      expect(copyOf(west, subnet.id).gateway_ip).toBe('10.30.0.1');
+    });
+    // Free again, as soon as both have let go.
+    await eventually(async () => {
+      const left = await sql`select port_id from ip_allocations where subnet_id = ${subnet.id}
+        and (port_id like 'held:%' or port_id like 'router:%')`.execute(db.query);
+      expect(left.rows).toEqual([]);
+    });
+    expect((await call('alice', 'DELETE', `/routers/${router.id}`)).status).toBe(204);
+    await end(one.server_id);
+    await end(other.server_id);
+    await drop(network);
+  }, 60_000);
+
+  it('leaves the gateway alone where that is outside of the clouds, and has other addresses in each child', async () => {
+    const { network, subnet } = await stretched('10.31.0.0/24');
+    const servers = [
+      await boot('west', [{ network_id: network.id }]),
+      await boot('east', [{ network_id: network.id }]),
+    ];
+    const port = await make('alice', 'port', { network_id: network.id, fixed_ips: [{ ip_address: '10.31.0.77' }] });
+    const router = await newRouter();
+    expect((await change('add', router.id, { port_id: port.id })).status).toBe(200);
+    await eventually(() => {
+      for (const sim of [east, west]) expect(interfacesIn(sim, router.id)).toHaveLength(1);
+    });
+    const addresses = [east, west].flatMap((sim) => interfacesIn(sim, router.id));
+    expect(new Set(addresses).size).toBe(2);
+    expect(addresses).toContain('10.31.0.77');
+    for (const sim of [east, west]) expect(copyOf(sim, subnet.id).gateway_ip).toBe('10.31.0.1');
+    const macs = [east, west].map((sim) => (named(sim.state.ports, port.id)[0] ?? {}).mac_address);
+    expect(new Set(macs).size).toBe(2);
+    expect((await change('remove', router.id, { port_id: port.id })).status).toBe(200);
+    await eventually(async () => {
+      for (const sim of [east, west]) expect(interfacesIn(sim, router.id)).toEqual([]);
+      expect(await replicas(port.id)).toEqual([]);
+    });
+    expect((await call('alice', 'DELETE', `/routers/${router.id}`)).status).toBe(204);
+    for (const { server_id } of servers) await end(server_id);
+    await drop(network);
+  }, 60_000);
+});
+
+describe('ports and floating IPs on a stretched network', () => {
+  it('keep a server where its port is', async () => {
+    const { network } = await stretched('10.32.0.0/24');
+    const port = await make('alice', 'port', { network_id: network.id });
+    const both = await serverNetworks.resolve(db.query, context, [{ port_id: port.id }]);
+    expect(both.children).toEqual(['east', 'west']);
+    const { server_id } = await boot('west', [{ port_id: port.id }]);
+    await end(server_id);
+    const after = await serverNetworks.resolve(db.query, context, [{ port_id: port.id }]);
+    expect(after.children).toEqual(['west']);
+    await call('alice', 'DELETE', `/ports/${port.id}`);
+    await drop(network);
+  }, 60_000);
+});
+
+describe('addresses that a child uses by itself', () => {
+  it('are kept from others as long as the child shows them', async () => {
+    const { network, subnet } = await stretched('10.33.0.0/24');
+    const { server_id } = await boot('east', [{ network_id: network.id }]);
+    const [copy, copied] = [named(east.state.networks, network.id)[0], named(east.state.subnets, subnet.id)[0]];
+    const [any] = east.state.ports.values();
+    const foreign = {
+      ...any,
+      id: 'foreign-port',
+      name: 'foreign',
+      network_id: String(copy?.id),
+      fixed_ips: [{ subnet_id: String(copied?.id), ip_address: '10.33.0.99' }],
+    };
+    east.state.ports.set('foreign-port', foreign as never);
+    const round = () => stretchedNetworkFeed({ cascade, topology }).round(cascade.context('east'), undefined);
+    await round();
+    const asked = { port: { network_id: network.id, fixed_ips: [{ ip_address: '10.33.0.99' }] } };
+    expect((await call('alice', 'POST', '/ports', asked)).status).toBe(409);
+    east.state.ports.delete('foreign-port');
+    await round();
+    const made = await call('alice', 'POST', '/ports', asked);
+    expect(made.status).toBe(201);
+    await call('alice', 'DELETE', `/ports/${made.body.port.id}`);
     await end(server_id);
     await drop(network);
   }, 60_000);
