@@ -7,6 +7,7 @@ import { createCloudClient } from '../openstack/client.ts';
 import { createSimCloud, type SimCloud } from '../sim/cloud.ts';
 import { silent, testApi } from '../testing/api.ts';
 import { testDatabase } from '../testing/database.ts';
+import { addressGroupKind } from './address-group/address-group-replica.ts';
 import { edgeOperations, type EdgeParts, edgeRules, registerEdgeKinds } from './edge.ts';
 import { networkKind } from './network-replica.ts';
 import { networkResource } from './network-resource.ts';
@@ -63,6 +64,7 @@ const parts: EdgeParts = {
 for (const replica of [
   networkKind(NO_TOPOLOGY),
   subnetKind,
+  addressGroupKind,
   securityGroupKind(cascade),
   portKind(createPortBatches()),
 ]) {

@@ -5,6 +5,7 @@ import { chooseFields } from './edge-list.ts';
 
 /** Alias, name, description, and the day the extension came to be. */
 const EXTENSIONS: readonly (readonly [string, string, string, string])[] = [
+  ['address-group', 'Address group', 'Lists of addresses that security group rules name.', '2020-07-15'],
   ['agent', 'agent', 'Network agents; here, the proxies of the children.', '2013-02-03'],
   ['allowed-address-pairs', 'Allowed Address Pairs', 'Further addresses that a port may send from.', '2013-07-23'],
   ['availability_zone', 'Availability Zone', 'Availability zones.', '2015-01-01'],
@@ -26,6 +27,12 @@ const EXTENSIONS: readonly (readonly [string, string, string, string])[] = [
   ['router', 'Neutron L3 Router', 'Routers, gateways and floating IPs.', '2012-07-20'],
   ['router_availability_zone', 'Router Availability Zone', 'Availability zones of routers.', '2015-01-01'],
   ['security-group', 'security-group', 'Security groups and their rules.', '2012-10-05'],
+  [
+    'security-groups-remote-address-group',
+    'Remote address group id field for security group rules',
+    'Rules that admit an address group.',
+    '2020-08-25',
+  ],
   ['service-type', 'Neutron Service Type Management', 'Providers of advanced services: none.', '2013-01-20'],
   ['sorting', 'Sorting support', 'Lists are sorted as asked.', '2016-06-12'],
   ['standard-attr-description', 'standard-attr-description', 'Every object has a description.', '2016-02-10'],

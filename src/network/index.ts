@@ -4,6 +4,8 @@ import type { Cascade } from '../cascade/contract.ts';
 import type { Db, Tx } from '../db/database.ts';
 import { network as convention } from '../http/conventions.ts';
 import type { Service } from '../http/service.ts';
+import { addressGroupKind } from './address-group/address-group-replica.ts';
+import { addressGroupOperations } from './address-group/address-groups.ts';
 import { edgeOperations, edgeRules, registerEdgeKinds } from './edge.ts';
 import { networkKind } from './network-replica.ts';
 import { networkResource } from './network-resource.ts';
@@ -58,6 +60,7 @@ export function createNetwork({ db, cascade, topology }: NetworkDependencies): {
 
   cascade.register({ replica: networkKind(topology) as never, feed: stretchedNetworkFeed(parts) });
   cascade.register({ replica: subnetKind as never });
+  cascade.register({ replica: addressGroupKind as never });
   cascade.register({ replica: securityGroupKind(cascade) as never });
   cascade.register({ replica: portKind(batches) as never, feed: portFeed(cascade) });
   registerEdgeKinds(edge);
@@ -70,6 +73,7 @@ export function createNetwork({ db, cascade, topology }: NetworkDependencies): {
         ...subnetOperations(parts),
         ...portOperations(parts),
         ...securityGroupOperations(parts),
+        ...addressGroupOperations(parts),
         ...edgeOperations(edge),
       ],
       rules: [...networkResource.fieldRules, ...portResource.fieldRules, ...portRules, ...edgeRules],

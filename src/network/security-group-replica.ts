@@ -146,6 +146,7 @@ async function translated(
       if (remote === undefined) continue;
       remote_group_id = remote;
     }
+    const addresses = rule.remote_address_group_id;
     const values: RuleValues = {
       direction,
       ethertype,
@@ -154,6 +155,7 @@ async function translated(
       port_range_max,
       remote_ip_prefix,
       remote_group_id,
+      remote_address_group_id: addresses === null ? null : (await context.ensure('address_group', addresses)).child_id,
     };
     wanted.set(ruleKey(values), values);
   }

@@ -46,7 +46,11 @@ export const securityGroupRuleResource = resource({
       filter: true,
       input: nullable(Type.String({ format: 'uuid' })),
     }),
-    remote_address_group_id: field(Type.Null(), { create: 'optional', default: null }),
+    remote_address_group_id: field(nullable(Type.String()), {
+      create: 'optional',
+      filter: true,
+      input: nullable(Type.String({ format: 'uuid' })),
+    }),
     normalized_cidr: computed((row: { remote_ip_prefix: string | null }) =>
       row.remote_ip_prefix === null ? null : normalizedCidr(row.remote_ip_prefix),
     ),

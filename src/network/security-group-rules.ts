@@ -42,6 +42,7 @@ export interface RuleValues {
   readonly port_range_max: number | null;
   readonly remote_ip_prefix: string | null;
   readonly remote_group_id: string | null;
+  readonly remote_address_group_id: string | null;
 }
 
 /** A rule as it was asked for: ports and protocols as numbers or text, an ethertype in any case. */
@@ -53,6 +54,7 @@ export interface RuleRequest {
   readonly port_range_max?: string | number | null | undefined;
   readonly remote_ip_prefix?: string | null | undefined;
   readonly remote_group_id?: string | null | undefined;
+  readonly remote_address_group_id?: string | null | undefined;
 }
 
 /**
@@ -66,14 +68,24 @@ export function checkRule(request: RuleRequest): RuleValues {
   const port_range_max = portOf(request.port_range_max);
   const range = checkPorts(protocol, port_range_min, port_range_max);
   const remote_group_id = request.remote_group_id ?? null;
+  const remote_address_group_id = request.remote_address_group_id ?? null;
   const remote_ip_prefix = prefixOf(request.remote_ip_prefix, ethertype);
-  if (remote_group_id !== null && remote_ip_prefix !== null) {
+  const remotes = [remote_group_id, remote_address_group_id, remote_ip_prefix];
+  if (remotes.filter((remote) => remote !== null).length > 1) {
     throw badRequest(
       'Only one of remote_ip_prefix or remote_group_id or remote_address_group_id may be provided.',
       'SecurityGroupMultipleRemoteEntites',
     );
   }
-  return { direction: request.direction, ethertype, protocol, ...range, remote_ip_prefix, remote_group_id };
+  return {
+    direction: request.direction,
+    ethertype,
+    protocol,
+    ...range,
+    remote_ip_prefix,
+    remote_group_id,
+    remote_address_group_id,
+  };
 }
 
 /** What two rules that let the same pass have in common. */
@@ -89,6 +101,7 @@ export function ruleKey(rule: RuleValues): string {
     rule.port_range_max ?? '',
     prefix === anywhere ? '' : prefix,
     rule.remote_group_id ?? '',
+    rule.remote_address_group_id ?? '',
   ].join('|');
 }
 

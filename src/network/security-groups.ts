@@ -3,9 +3,10 @@ import { type RawBuilder, sql, type SqlBool } from 'kysely';
 import type { Cascade } from '../cascade/contract.ts';
 import type { Db, Tx } from '../db/database.ts';
 import { network as convention } from '../http/conventions.ts';
-import { conflict, type Fault, notFound } from '../http/fault.ts';
+import { conflict, type Fault } from '../http/fault.ts';
 import type { Operation, RequestContext } from '../http/service.ts';
 import { crudOperations, type Given } from '../resource/crud.ts';
+import { lockAddressGroup } from './address-group/address-groups.ts';
 import { securityGroupNotFound, securityGroupRuleNotFound } from './network-fault.ts';
 import { callersProject, ownOrAdmin, plainPolicies, projectOf } from './network-project.ts';
 import { countQuota } from './network-quota.ts';
@@ -179,14 +180,9 @@ async function completeRule(tx: Tx, given: Given<SecurityGroupRuleRow>, context:
   const group = await securityGroupStore.lock(tx, groupId, visibleGroups(context));
   if (group === undefined) throw securityGroupNotFound(groupId);
   if (!ownOrAdmin(group, context)) throw convention.refusal('create_security_group_rule');
-  if (given.remote_address_group_id !== undefined && given.remote_address_group_id !== null) {
-    throw notFound(
-      `Address group ${String(given.remote_address_group_id)} could not be found.`,
-      'AddressGroupNotFound',
-    );
-  }
   const values = checkRule(given as RuleRequest);
   if (values.remote_group_id !== null) await checkRemote(tx, values.remote_group_id, context);
+  if (values.remote_address_group_id !== null) await lockAddressGroup(tx, values.remote_address_group_id, context);
   const key = ruleKey(values);
   const same = (group.rules as SecurityGroupRuleRow[]).find((rule) => ruleKey(rule) === key);
   if (same !== undefined) {
@@ -196,7 +192,6 @@ async function completeRule(tx: Tx, given: Given<SecurityGroupRuleRow>, context:
     project_id: projectOf(context, given.project_id ?? (context.identity.isAdmin ? group.project_id : undefined)),
     security_group_id: groupId,
     ...values,
-    remote_address_group_id: null,
     description: given.description ?? '',
   };
 }

@@ -241,11 +241,11 @@ export function addSecurity(world: World, service: Service): void {
     route(service, 'PUT', `/address-groups/:id/${isAdding ? 'add' : 'remove'}_addresses`, (call) => {
       const group = world.state.addressGroups.get(call.params['id'] ?? '');
       if (group === undefined) throw addressGroupMissing(call.params['id'] ?? '');
-      const given = textsOf(rowOf(rowOf(call.body)['address_group'])['addresses']);
+      const given = textsOf(rowOf(call.body)['addresses']);
       const before = textsOf(group['addresses']);
       const wrong = given.filter((one) => before.includes(one) === isAdding);
       if (wrong.length > 0) {
-        const why = isAdding ? 'already exist in' : 'do not exist in';
+        const why = isAdding ? 'already exist in' : 'not found in';
         const type = isAdding ? 'AddressesAlreadyExist' : 'AddressesNotFound';
         throw new SimFault(
           isAdding ? 400 : 404,

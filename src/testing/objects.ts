@@ -206,6 +206,9 @@ const kinds: Readonly<Record<string, ObjectKind>> = {
   }),
   'image.task_id': cloud(() => randomUUID()),
 
+  address_group_id: owners('/network/v2.0/address-groups', () => ({
+    address_group: { name: word(), addresses: ['198.51.100.0/24'] },
+  })),
   'network.agent_id': firstOf('/network/v2.0/agents'),
   floatingip_id: project(async ({ parent, ask, id }) => {
     const external = await parent.eventually(async () => {

@@ -81,6 +81,7 @@ const HINTS: Readonly<Record<string, readonly string[]>> = {
   key_name: ['compute.keypair_name'],
   security_group: ['security_group_id'],
   remote_group_id: ['security_group_id'],
+  remote_address_group_id: ['address_group_id'],
   source_volid: ['volume_id'],
   floating_network_id: ['network_id'],
 };
