@@ -73,7 +73,7 @@ async function freePort(): Promise<number> {
   return address.port;
 }
 
-/** The smallest file that the documentation shows. */
+/** The smallest file that the documentation shows, and what joins the children's networks. */
 function configuration(stage: Stage): string {
   return `listen: ${stage.url.replace('http://', '')}
 data_dir: ${join(stage.folder, 'data')}
@@ -81,6 +81,8 @@ admin_password_env: HEADWATER_ADMIN_PASSWORD
 children:
   east: { cloud: child1, zones: { east: nova } }
   west: { cloud: child2, zones: { west: nova } }
+physical_networks:
+  wan: { children: { east: physnet1, west: physnet1 }, vlans: 220-229 }
 `;
 }
 
