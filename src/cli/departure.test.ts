@@ -57,6 +57,9 @@ it('leaves nothing in a child once the things, the project and the user are dele
   const server = await boot('alice', 'east', { key_name: 'mine', networks: [{ uuid: network.id }] });
   const volume = { size: 1, availability_zone: 'east' };
   const { id: volumeId } = (await made('alice', 'POST', '/volume/v3/volumes', { volume })).volume;
+  const isAvailable = async () =>
+    (await made('alice', 'GET', `/volume/v3/volumes/${volumeId}`)).volume.status === 'available';
+  await test.eventually(isAvailable);
   const { project_id, user_id } = test.tenants.alice;
   const mirrored = [...state.projects.values()].find(({ name }) => name === project_id);
   expect(mirrored).toBeDefined();
