@@ -124,6 +124,8 @@ export interface ChildConfig {
   readonly tenancy: 'mirrored' | 'shared' | 'federated';
   /** Parent external network name to the child's own; absent: every external network of the child, by its name. */
   readonly external_networks?: Readonly<Record<string, string>>;
+  /** Extra routes that one of its routers may have, which no API tells; absent: Neutron's default. */
+  readonly max_routes?: number;
 }
 
 /** What is known of a child right now. */

@@ -15,6 +15,7 @@ const Child = Type.Object(
     }),
     tenancy: Type.Optional(Type.Union([Type.Literal('mirrored'), Type.Literal('shared'), Type.Literal('federated')])),
     external_networks: Type.Optional(Type.Record(Type.String(), Type.String())),
+    max_routes: Type.Optional(Type.Integer({ minimum: 1, maximum: 10_000 })),
     concurrency: Type.Optional(Type.Integer({ minimum: 1, maximum: 256 })),
     timeout_ms: Type.Optional(Type.Integer({ minimum: 1000, maximum: 600_000 })),
   },
@@ -90,6 +91,7 @@ export interface ConfiguredChild {
   readonly zones: Readonly<Record<string, string>>;
   readonly tenancy: 'mirrored' | 'shared' | 'federated';
   readonly external_networks?: Readonly<Record<string, string>>;
+  readonly max_routes?: number;
   readonly concurrency: number;
   readonly timeout_ms: number;
 }
@@ -178,6 +180,7 @@ function complete(file: Static<typeof File>, path: string): Config {
       concurrency: child.concurrency ?? 16,
       timeout_ms: child.timeout_ms ?? 60_000,
       ...(child.external_networks === undefined ? {} : { external_networks: child.external_networks }),
+      ...(child.max_routes === undefined ? {} : { max_routes: child.max_routes }),
     })),
     topology: topologyOf(file, path),
   };

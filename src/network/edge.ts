@@ -4,6 +4,7 @@
  */
 import { type RawBuilder, sql, type SqlBool } from 'kysely';
 import type { Operation, PolicyRule, RequestContext } from '../http/service.ts';
+import { abilityFeed } from './ability-feed.ts';
 import { agentOperations } from './agent.ts';
 import { availabilityZoneOperations } from './availability-zone.ts';
 import type { EdgeParts } from './edge-core.ts';
@@ -44,12 +45,13 @@ export function edgeOperations(parts: EdgeParts): Operation[] {
   ];
 }
 
-/** Registers routers, floating IPs and external networks with cascading, and listens to what happens to ports. */
+/** Registers routers, floating IPs, external networks and abilities with cascading, and listens to what happens to ports. */
 export function registerEdgeKinds(parts: EdgeParts): void {
   const { db, cascade, events } = parts;
   cascade.register({ replica: routerKind as never });
   cascade.register({ replica: floatingIpKind as never, feed: floatingIpFeed(db) });
   cascade.register({ feed: externalNetworkFeed(db, cascade) });
+  cascade.register({ feed: abilityFeed(cascade) });
   events.onRemoving((tx, ports) =>
     releaseFloatingIps(
       tx,

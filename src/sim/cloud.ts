@@ -18,6 +18,7 @@ import {
   type Row,
   seconds,
   type SimCapacity,
+  type SimNetworking,
   type SimState,
   type SimTiming,
   type World,
@@ -38,6 +39,8 @@ export interface SimCloudOptions {
   readonly externalNetworks?: readonly { readonly name: string; readonly cidr: string }[];
   /** Highest microversions, `{ compute: '2.93', volume: '3.70' }` by default (Zed's). */
   readonly maximumMicroversion?: { readonly compute?: string; readonly volume?: string };
+  /** Default: all usual extensions, and agents that do not tell what they are wired to. */
+  readonly networking?: Partial<SimNetworking>;
   readonly password?: string;
   readonly region?: string;
   /** True: a flavor `m1.tiny` (id 1) and a public image `cirros` are there from the start; default false. */
@@ -136,6 +139,7 @@ function createWorld(options: SimCloudOptions, pending: Set<NodeJS.Timeout>, roo
       compute: minor(options.maximumMicroversion?.compute, 93),
       volume: minor(options.maximumMicroversion?.volume, 70),
     },
+    networking: { without: [], beside: [], physicalNetworks: undefined, ...options.networking },
     state: emptyState(),
     root,
     later: (delay_ms, step) => {

@@ -29,7 +29,7 @@ export interface Kind {
   /** True where a project that does not own it may see it (shared, external). */
   readonly isOpenTo?: (row: Row, projectId: string) => boolean;
   /** Fields that are worked out when shown. */
-  readonly view?: (row: Row) => Row;
+  readonly view?: (row: Row, call: Call) => Row;
   readonly beforeList?: (call: Call) => void;
   readonly create: (call: Call, given: Row, projectId: string) => Row;
   readonly update: (call: Call, row: Row, given: Row) => void;
@@ -132,7 +132,9 @@ const pick = (row: Row, fields: readonly string[]): Row =>
 
 function list(world: World, kind: Kind, path: string, call: Call): Reply {
   kind.beforeList?.(call);
-  const views = [...kind.rows.values()].filter((row) => maySee(kind, call, row)).map((row) => kind.view?.(row) ?? row);
+  const views = [...kind.rows.values()]
+    .filter((row) => maySee(kind, call, row))
+    .map((row) => kind.view?.(row, call) ?? row);
   const known = new Set([...kind.creatable, ...Object.keys(views[0] ?? {}), 'id', 'status', 'project_id', 'tenant_id']);
   const names = [...new Set(call.query.keys())].filter((name) => !controls.has(name));
   const wrong = names.find((name) => !tag_filters.has(name) && (!known.has(name) || unfilterable.has(name)));
@@ -236,7 +238,7 @@ function create(world: World, kind: Kind, call: Call): Reply {
     }
     throw error;
   }
-  const views = made.map((row) => kind.view?.(row) ?? row);
+  const views = made.map((row) => kind.view?.(row, call) ?? row);
   return { status: 201, body: Array.isArray(bulk) ? { [kind.plural]: views } : { [kind.singular]: views[0] ?? null } };
 }
 
@@ -254,7 +256,7 @@ function update(kind: Kind, call: Call): Reply {
   const row = obtain(kind, call, true);
   kind.update(call, row, given);
   touch(row);
-  return { status: 200, body: { [kind.singular]: kind.view?.(row) ?? row } };
+  return { status: 200, body: { [kind.singular]: kind.view?.(row, call) ?? row } };
 }
 
 /** Registers list, show, create, update, delete and tags of one collection. */
@@ -264,7 +266,7 @@ export function addKind(world: World, service: Service, kind: Kind): void {
   route(service, 'POST', path, (call) => create(world, kind, call));
   route(service, 'GET', `${path}/:id`, (call) => {
     const row = obtain(kind, call, false);
-    return { status: 200, body: { [kind.singular]: pick(kind.view?.(row) ?? row, call.query.getAll('fields')) } };
+    return { status: 200, body: { [kind.singular]: pick(kind.view?.(row, call) ?? row, call.query.getAll('fields')) } };
   });
   route(service, 'PUT', `${path}/:id`, (call) => update(kind, call));
   route(service, 'DELETE', `${path}/:id`, (call) => {

@@ -51,6 +51,9 @@ const extension_aliases = [
   'subnet-service-types',
 ];
 
+const aliasesOf = ({ networking: { without, beside } }: World): string[] =>
+  [...extension_aliases, ...beside].filter((alias) => !without.includes(alias));
+
 const network_settable = [
   'name',
   'description',
@@ -81,6 +84,10 @@ function segment(world: World, given: Row): Row {
       `Invalid input for operation: physical_network required for ${type} provider network.`,
       'InvalidInput',
     );
+  }
+  if (isPhysical && world.networking.physicalNetworks?.includes(physical ?? '') === false) {
+    const message = `Invalid input for operation: physical_network '${physical}' unknown for ${type === 'flat' ? 'flat' : 'VLAN'} provider network.`;
+    throw new SimFault(400, message, 'InvalidInput');
   }
   let id: Json = given['provider:segmentation_id'] ?? null;
   if (type === 'flat' && used.length > 0) {
@@ -141,7 +148,11 @@ function networkKind(world: World): Kind {
     isQuotaed: true,
     isTagged: true,
     isOpenTo: (row) => row['shared'] === true || row['router:external'] === true,
-    view: (row) => ({ ...row, subnets: subnetsOf(world, textOf(row['id'])).map((one) => one.id) }),
+    view: (row, call) => {
+      const view: Row = { ...row, subnets: subnetsOf(world, textOf(row['id'])).map((one) => one.id) };
+      if (!call.isAdmin) for (const key of provider) delete view[key];
+      return view;
+    },
     create: (call, given, projectId) => {
       const asksForAdmin =
         provider.some((key) => given[key] !== undefined) || isTrue(given['shared']) || isTrue(given['router:external']);
@@ -269,7 +280,7 @@ export function networkService(world: World): Service {
   route(service, 'GET', '/extensions', () => ({
     status: 200,
     body: {
-      extensions: extension_aliases.map((alias) => ({
+      extensions: aliasesOf(world).map((alias) => ({
         alias,
         name: alias,
         description: alias,
@@ -289,7 +300,10 @@ export function networkService(world: World): Service {
         host: `${world.name}-${zone}-1`,
         availability_zone: '',
         description: '',
-        configurations: {},
+        configurations:
+          world.networking.physicalNetworks === undefined
+            ? {}
+            : { 'bridge-mappings': world.networking.physicalNetworks.map((name) => `${name}:br-${name}`).join(',') },
         heartbeat_timestamp: `${seconds(Date.now()).replace('T', ' ').replace('Z', '')}.000000+00:00`,
         alive: true,
         admin_state_up: true,

@@ -62,6 +62,15 @@ export interface SimCapacity {
   disk_gb: number;
 }
 
+/** What the cloud's networking has and lacks. */
+export interface SimNetworking {
+  /** Aliases of extensions that it does not have, and ones that it has beside the usual. */
+  readonly without: readonly string[];
+  readonly beside: readonly string[];
+  /** Physical networks that its agents are wired to; undefined: they do not tell, and networks may lie on any. */
+  readonly physicalNetworks: readonly string[] | undefined;
+}
+
 /** The in-memory stores; tests may read, change and delete anything in them "behind the parent's back". */
 export interface SimState {
   readonly projects: Map<string, Project>;
@@ -101,6 +110,7 @@ export interface World {
   readonly capacity: SimCapacity;
   /** Highest minor microversion of compute (2.x) and volume (3.x). */
   readonly maximum: { readonly compute: number; readonly volume: number };
+  readonly networking: SimNetworking;
   readonly state: SimState;
   /** `http://host:port` of the cloud. */
   root(): string;
