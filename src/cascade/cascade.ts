@@ -1,5 +1,6 @@
 /** Puts cascading together: the children, their lanes of work, their feeds, and what services use of all that. */
 import { randomUUID } from 'node:crypto';
+import { sql } from 'kysely';
 import type { Logger } from 'pino';
 import type { Db, Lock } from '../db/database.ts';
 import type { CloudApi } from '../openstack/contract.ts';
@@ -187,13 +188,10 @@ export async function createCascade(options: CascadeOptions): Promise<RunningCas
     schedule: children.schedule,
     want: (tx, child, kind, id, wanted = {}) => want(tx, child, kind, id, wanted),
     revise: (tx, kind, id, wanted = {}) => wantReplicas(tx, kind, id, wanted.requestId),
-    retire: (tx, kind, id, wanted = {}) => retireReplicas(tx, kind, id, wanted.requestId),
+    retire: (tx, kind, id, wanted = {}) => retireReplicas(tx, kind, id, wanted),
     async wantReplica(tx, child, kind, id, wanted = {}) {
-      await tx
-        .insertInto('replicas')
-        .values({ kind, resource_id: id, child })
-        .onConflict((conflict) => conflict.doNothing())
-        .execute();
+      await sql`insert into replicas (kind, resource_id, child) values (${kind}, ${id}, ${child})
+        on conflict (kind, resource_id, child) do update set retiring = false where replicas.retiring`.execute(tx);
       await want(tx, child, kind, id, wanted);
     },
     async replicasOf(query, kind, id) {

@@ -199,9 +199,20 @@ export interface Cascade {
   ): Promise<void>;
   /** Says that a replicated resource changed: every replica is to be brought to the row. One statement. */
   revise(tx: Tx, kind: string, id: string, options?: { readonly requestId?: string }): Promise<void>;
-  /** Says that a replicated resource is going: every replica is to be removed. One statement; the row may go at once. */
-  retire(tx: Tx, kind: string, id: string, options?: { readonly requestId?: string }): Promise<void>;
-  /** Wants a replica in a child although nothing there needs it yet (a port bound there, a router with a subnet there). */
+  /**
+   * Says that a replicated resource is going: every replica is to be removed, or the one in `child` alone. One
+   * statement; the row may go at once.
+   */
+  retire(
+    tx: Tx,
+    kind: string,
+    id: string,
+    options?: { readonly requestId?: string; readonly child?: string },
+  ): Promise<void>;
+  /**
+   * Wants a replica in a child although nothing there needs it yet (a port bound there, a router with a subnet there);
+   * also one that was just said to go.
+   */
   wantReplica(
     tx: Tx,
     child: string,

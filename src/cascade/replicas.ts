@@ -22,6 +22,7 @@ export const SETTLE_MS = 15_000;
  */
 export const SETTLE_REMOVAL_MS = 300_000;
 const CLAIM_POLL_MS = 50;
+const GOING_AGAIN_MS = 500;
 const CLAIM_PATIENCE_MS = 120_000;
 
 type Kind = ReplicaKind<{ revision: number }>;
@@ -185,8 +186,9 @@ export function createReplicas(db: Db, kinds: ReadonlyMap<string, Kind>, process
         const found = await kind.find(context, id, row);
         if (found !== undefined) return adopt(replica, found, found.current === true ? row.revision : 0);
       }
-      // A clear refusal made nothing; only silence leaves the question open.
-      if (typeof status === 'number' && uncertain !== true) await patch(replica, { sent_at: null });
+      // A clear refusal made nothing, nor did what was lacking before it was sent; only silence leaves the question open.
+      const isClear = error instanceof Gone || error instanceof Later || typeof status === 'number';
+      if (isClear && uncertain !== true) await patch(replica, { sent_at: null });
       // The child may still be at it: the time to settle begins when we stopped listening.
       else await patch(replica, { sent_at: sql`clock_timestamp()` });
       throw error;
@@ -198,7 +200,10 @@ export function createReplicas(db: Db, kinds: ReadonlyMap<string, Kind>, process
     if (child_id !== undefined) await kind.remove(context, { ...replica, child_id });
     else if (!kind.unique && !replica.neverMade)
       throw new Later(2000, 'a create of unknown outcome may still take effect');
-    await sql`delete from replicas where ${key(replica)}`.execute(db.query);
+    // One that is wanted again by now stays, and is made anew: who wanted it put it in the queue.
+    const isGoing = row === undefined ? sql`true` : sql`retiring`;
+    const gone = await sql`delete from replicas where ${key(replica)} and ${isGoing} returning 1`.execute(db.query);
+    if (gone.rows.length === 0) await patch(replica, { child_id: null, revision: 0, sent_at: null });
   }
 
   async function adopt(replica: Stored, found: Found, revision: number): Promise<Present> {
@@ -230,8 +235,9 @@ export function createReplicas(db: Db, kinds: ReadonlyMap<string, Kind>, process
       const present = await current(db.query, kindOf(kind), id, context.child);
       if (present !== undefined) return present;
       const made = await shared(context, kind, id);
-      if (made === undefined) throw new Gone(kind, id);
-      return made;
+      if (made !== undefined) return made;
+      if ((await kindOf(kind).load(db.query, id)) === undefined) throw new Gone(kind, id);
+      throw new Later(GOING_AGAIN_MS, 'a copy is on its way out of the child, and needed there again');
     },
     async advance(context, kind, id) {
       try {

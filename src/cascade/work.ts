@@ -46,10 +46,17 @@ export function wantReplicas(tx: Queryable, kind: string, id: string, requestId?
   );
 }
 
-/** Marks every replica of the resource as going, and wants it gone. */
-export function retireReplicas(tx: Tx, kind: string, id: string, requestId?: string): Promise<void> {
+/** Marks every replica of the resource, or the one in `child`, as going, and wants it gone. */
+export function retireReplicas(
+  tx: Tx,
+  kind: string,
+  id: string,
+  { requestId, child }: { readonly requestId?: string; readonly child?: string } = {},
+): Promise<void> {
   return sql`with going as (
-      update replicas set retiring = true, error = null where kind = ${kind} and resource_id = ${id} returning child
+      update replicas set retiring = true, error = null
+      where kind = ${kind} and resource_id = ${id} ${child === undefined ? sql`` : sql`and child = ${child}`}
+      returning child
     )
     insert into work (lane, kind, resource_id, request_id, due_at)
     select child, ${kind}, ${id}, ${requestId ?? null}, clock_timestamp() from going ${ON_CONFLICT}`

@@ -17,7 +17,6 @@ import { createPortEvents } from './port-events.ts';
 import { portKind } from './port-replica.ts';
 import { portResource } from './port-resource.ts';
 import { portOperations, portRules } from './ports.ts';
-import { routersFollowNetwork } from './router-interface.ts';
 import { securityGroupKind } from './security-group-replica.ts';
 import { subnetKind } from './subnet-replica.ts';
 import { subnetOperations } from './subnets.ts';
@@ -56,13 +55,11 @@ const parts: EdgeParts = {
   events,
   topology: NO_TOPOLOGY,
   async bindNetwork(tx, networkId, name) {
-    const isBound = await bindNetwork(tx, { cascade, topology: NO_TOPOLOGY }, networkId, name);
-    if (isBound) await routersFollowNetwork(tx, cascade, networkId, name);
-    return isBound;
+    return bindNetwork(tx, { cascade, topology: NO_TOPOLOGY }, networkId, name);
   },
 };
 for (const replica of [
-  networkKind(NO_TOPOLOGY),
+  networkKind({ cascade, topology: NO_TOPOLOGY }),
   subnetKind,
   addressGroupKind,
   securityGroupKind(cascade),

@@ -137,6 +137,7 @@ async function newNetwork(tx: Tx, network: ChildNetwork, name: string): Promise<
     provider_physical_network: null,
     provider_segmentation_id: null,
     child: null,
+    copies_project_id: null,
     tags: [],
   });
   return id;
@@ -170,6 +171,7 @@ async function bringSubnet(tx: Tx, child: string, networkId: string, subnet: Chi
     ipv6_address_mode: null,
     subnetpool_id: null,
     service_types: [],
+    copies_project_id: null,
     tags: [],
   });
   await sql`insert into external_subnets (child, child_id, subnet_id, network_id)

@@ -58,7 +58,7 @@ export function createNetwork({ db, cascade, topology }: NetworkDependencies): {
       bindNetwork(tx, parts, networkId, child),
   };
 
-  cascade.register({ replica: networkKind(topology) as never, feed: stretchedNetworkFeed(parts) });
+  cascade.register({ replica: networkKind(parts) as never, feed: stretchedNetworkFeed(parts) });
   cascade.register({ replica: subnetKind as never });
   cascade.register({ replica: addressGroupKind as never });
   cascade.register({ replica: securityGroupKind(cascade) as never });

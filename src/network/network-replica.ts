@@ -4,9 +4,10 @@ import type { CloudScope } from '../openstack/contract.ts';
 import { CloudError, plainSentence } from '../openstack/error.ts';
 import { TENANT_MTU } from './networks.ts';
 import { type NetworkRow, networkStore } from './network-resource.ts';
+import { asCopied } from './copies-project.ts';
 import { isStretched } from './stretched/place.ts';
 import { makeStretched } from './stretched/network.ts';
-import type { NetworkTopology } from './topology.ts';
+import type { TransitParts } from './transit/join.ts';
 
 /** What a copy remembers: whose it is, so that it can be taken away with the same rights it was made with. */
 export const detailOf = (projectId: string): Readonly<Record<string, unknown>> => ({ project_id: projectId });
@@ -70,20 +71,20 @@ export async function removeByPath(context: ChildContext, path: string, projectI
 }
 
 /** Tenant networks; external ones are the child's own and never copied. */
-export function networkKind(topology: NetworkTopology): ReplicaKind<NetworkRow> {
+export function networkKind(parts: TransitParts): ReplicaKind<NetworkRow> {
   return {
     kind: 'network',
     table: 'networks',
     unique: false,
     async load(query, id) {
       const row = await networkStore.find(query, id);
-      return row?.external === true ? undefined : row;
+      return row === undefined || row.external ? undefined : asCopied(row);
     },
     find: (context, id, row) => findByName(context, '/networks', 'networks', id, row?.project_id),
     async make(context, row) {
       const values = { name: row.id, ...valuesOf(row) };
       if (isStretched(row)) {
-        const child_id = await makeStretched(context, topology, row, values);
+        const child_id = await makeStretched(context, parts, row, values);
         return { child_id, detail: detailOf(row.project_id) };
       }
       const { body } = await context.api.call<{ network: { id: string } }>({

@@ -2,6 +2,7 @@
 import { Type } from 'typebox';
 import { computed, field, nullable, resource, type Row, type TableOf, Timestamp } from '../resource/resource.ts';
 import { createStore } from '../resource/store.ts';
+import { copiesProject } from './copies-project.ts';
 import { tagFilters } from './tag-filters.ts';
 
 const Name = Type.String({ maxLength: 255 });
@@ -90,6 +91,7 @@ export const networkResource = resource({
       settableBy: ADMIN,
     }),
     child: field(nullable(Type.String()), { column: true, show: 'never', default: null }),
+    copies_project_id: copiesProject,
     ipv4_address_scope: computed(() => null),
     ipv6_address_scope: computed(() => null),
     l2_adjacency: computed(() => true),

@@ -95,6 +95,7 @@ async function completeNetwork(tx: Tx, parts: NetworkParts, given: Given<Network
     dns_domain: given.dns_domain ?? '',
     ...columns,
     child: plan.child,
+    copies_project_id: null,
     tags: [],
   };
 }
@@ -128,7 +129,7 @@ export async function bindNetwork(tx: Tx, parts: StretchedParts, networkId: stri
   if (row?.child === child) return true;
   if (row !== undefined && isStretched(row)) {
     const isNew = await wantThere(tx, parts, row, child);
-    if (isNew === true) await routersFollowNetwork(tx, cascade, networkId, child);
+    if (isNew === true) await routersFollowNetwork(tx, parts, networkId);
     return isNew !== undefined;
   }
   const zones = await cascade.zones(tx);
@@ -137,7 +138,7 @@ export async function bindNetwork(tx: Tx, parts: StretchedParts, networkId: stri
   const bound = await sql`update networks set child = ${child}, availability_zones = ${served}::text[]
     where id = ${networkId} and (child is null or child = ${child}) returning 1`.execute(tx);
   if (bound.rows.length === 0) return false;
-  await routersFollowNetwork(tx, cascade, networkId, child);
+  await routersFollowNetwork(tx, parts, networkId);
   return true;
 }
 

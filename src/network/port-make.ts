@@ -96,6 +96,7 @@ export async function completePort(tx: Tx, wish: PortWish): Promise<NewRow<PortR
     server_made: wish.server_made ?? false,
     boot_index: wish.boot_index ?? 0,
     tag: wish.tag ?? null,
+    copies_project_id: null,
     tags: [],
   };
 }

@@ -3,6 +3,7 @@ import { sql } from 'kysely';
 import type { ChildContext, Found, ReplicaKind } from '../cascade/contract.ts';
 import type { Queryable } from '../db/database.ts';
 import { CloudError } from '../openstack/contract.ts';
+import { asCopied } from './copies-project.ts';
 import { describe, detailOf, findByName, removeByPath } from './network-replica.ts';
 import type { PortBatches } from './port-batch.ts';
 import { type PortRow, portStore } from './port-resource.ts';
@@ -79,8 +80,9 @@ const detail = (row: PortRow): NonNullable<Found['detail']> => ({
 });
 
 async function load(query: Queryable, id: string): Promise<Brought | undefined> {
-  const row = await portStore.find(query, id);
-  if (row === undefined) return undefined;
+  const found = await portStore.find(query, id);
+  if (found === undefined) return undefined;
+  const row = asCopied(found);
   const subnets = row.fixed_ips.filter(({ ip_address }) => ip_address.includes(':')).map(({ subnet_id }) => subnet_id);
   if (subnets.length === 0) return { ...row, auto_subnets: [] };
   const auto = await sql<{ id: string }>`select id from subnets

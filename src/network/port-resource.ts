@@ -4,6 +4,7 @@ import { Type } from 'typebox';
 import { badRequest } from '../http/fault.ts';
 import { computed, field, nullable, resource, type Row, type TableOf, Timestamp } from '../resource/resource.ts';
 import { createStore } from '../resource/store.ts';
+import { copiesProject } from './copies-project.ts';
 import { tagFilters } from './tag-filters.ts';
 
 const Name = Type.String({ maxLength: 255 });
@@ -122,6 +123,7 @@ export const portResource = resource({
     }),
     vif_details: computed(() => ({}), { name: 'binding:vif_details', visibleTo: ADMIN }),
     child: field(nullable(Type.String()), { column: true, show: 'never', default: null }),
+    copies_project_id: copiesProject,
     server_made: field(Type.Boolean(), { column: true, show: 'never', default: false }),
     boot_index: field(Type.Integer(), { column: true, show: 'never', default: 0 }),
     /** Nova's device tag of the interface; the server shows it, the port does not. */

@@ -8,7 +8,6 @@ import { releaseSome } from './address-allocation.ts';
 import {
   addAddress,
   addPort,
-  childrenOfNetworks,
   type EdgeParts,
   portsOfDevice,
   removePort,
@@ -31,6 +30,7 @@ import { refuseOverlapping } from './router-gateway.ts';
 import { type Router, routers, visibleRouters } from './router-resource.ts';
 import { inCidr } from './router-route.ts';
 import { gatewaysFollow } from './stretched/gateway.ts';
+import { joinRouter, type TransitParts } from './transit/join.ts';
 import { type SubnetRow, subnetStore } from './subnet-resource.ts';
 
 const UUID = /^[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}$/;
@@ -78,7 +78,8 @@ async function handle(
     await gatewaysFollow(tx, parts, port.network_id, subnets, context.requestId);
     // The row's revision is what its copies are held against.
     await routers.update(tx, id, {});
-    await wantCopies(tx, parts, [router.id], port.network_id, context.requestId);
+    await waitForBinding(tx, port.network_id);
+    await joinRouter(tx, parts, router.id, { requestId: context.requestId });
     const subnet_ids = subnets.map((subnet) => subnet.id);
     return {
       id,
@@ -106,35 +107,22 @@ function requestOf(body: Static<typeof InterfaceBody>, isRemoval: boolean): Inte
   return body as InterfaceRequest;
 }
 
-/** The router's copies in the children of this network are wanted, and all copies there are to be brought up to date. */
-async function wantCopies(
-  tx: Tx,
-  parts: EdgeParts,
-  routerIds: readonly string[],
-  networkId: string,
-  requestId?: string,
-) {
-  // Whoever binds the network right now either sees the new interface or is waited for here.
+/** Whoever binds the network right now either sees the new interface, or is waited for here. */
+async function waitForBinding(tx: Tx, networkId: string): Promise<void> {
   await sql`select 1 from networks where id = ${networkId} for share`.execute(tx);
-  const children = (await childrenOfNetworks(tx, [networkId])).get(networkId) ?? [];
-  const options = requestId === undefined ? {} : { requestId };
-  for (const id of routerIds) {
-    for (const child of children) await parts.cascade.wantReplica(tx, child, 'router', id, options);
-    await parts.cascade.revise(tx, 'router', id, options);
-  }
 }
 
 /**
- * To be called in the transaction in which a network comes to live in a child: routers with an interface on it are
- * wanted there too.
+ * To be called in the transaction in which a network comes to be in a child: routers with an interface on it are wanted
+ * there too, and joined with their copies elsewhere.
+ * @throws Fault as `joinRouter`
  */
-export async function routersFollowNetwork(tx: Tx, cascade: EdgeParts['cascade'], networkId: string, child: string) {
+export async function routersFollowNetwork(tx: Tx, parts: TransitParts, networkId: string): Promise<void> {
   const found = await sql<{ device_id: string }>`select distinct device_id from ports
-    where network_id = ${networkId} and device_owner = ${ROUTER_INTERFACE}`.execute(tx);
+    where network_id = ${networkId} and device_owner = ${ROUTER_INTERFACE} order by device_id`.execute(tx);
   for (const { device_id } of found.rows) {
     await routers.update(tx, device_id, {});
-    await cascade.wantReplica(tx, child, 'router', device_id);
-    await cascade.revise(tx, 'router', device_id);
+    await joinRouter(tx, parts, device_id);
   }
 }
 

@@ -14,8 +14,12 @@ import { scopeFor } from './network-replica.ts';
 import type { PortRow } from './port-resource.ts';
 import { completeGateway } from './router-gateway.ts';
 import { type Router, type Routes, routers } from './router-resource.ts';
-import { inCidr, withoutRoutes } from './router-route.ts';
+import { withoutRoutes } from './router-route.ts';
+import { interfaceAddress } from './stretched/address.ts';
 import { type SubnetRow, subnetStore } from './subnet-resource.ts';
+import { type Transit, transitOf } from './transit/join.ts';
+import { reachOf } from './transit/reach.ts';
+import { routesIn } from './transit/route.ts';
 
 /** A router as a child shows it. */
 interface ChildRouter {
@@ -84,11 +88,14 @@ export const routerKind: ReplicaKind<Router> = {
   /** Twice: the second reads the copy and finds nothing to change. */
   async bring(context, row, replica) {
     const copy = createCopy(context, replica.child_id ?? '', await context.scope(row.project_id));
-    const wanted = await wantedInterfaces(context, row);
+    const reach = await reachOf(context.db.query, row.id);
+    const transit = reach.children.includes(context.child) ? await transitOf(context.db.query, row.id) : undefined;
+    const wanted = await wantedInterfaces(context, row, transit);
     const gateway = wanted.length === 0 ? null : await wantedGateway(context, row);
     const [there, ports] = await Promise.all([copy.show(), copy.interfaces()]);
-    const near = wanted.map(({ subnet }) => subnet.cidr);
-    const routes = row.routes.filter(({ nexthop }) => near.some((cidr) => inCidr(cidr, nexthop)));
+    const routes = await routesIn(row, reach, context.child, (child, version) =>
+      transitAddress(context.db, transit, child, version),
+    );
     // Routes go before the interfaces they lead over, and come after them.
     const kept = (there.routes ?? []).filter((route) => withoutRoutes([route], routes).length === 0);
     if (kept.length < (there.routes ?? []).length) await copy.update({ routes: kept });
@@ -169,8 +176,12 @@ function createCopy(context: ChildContext, childId: string, scope: CloudScope) {
   return copy;
 }
 
-/** Interfaces on networks that live in this child. */
-async function wantedInterfaces(context: ChildContext, row: Router): Promise<Interface[]> {
+/** Interfaces on networks that live in this child, and the one that joins it with the copies in others. */
+async function wantedInterfaces(
+  context: ChildContext,
+  row: Router,
+  transit: Transit | undefined,
+): Promise<Interface[]> {
   const { query } = context.db;
   const ports = await portsOfDevice(query, [row.id], ROUTER_INTERFACE);
   const places = await childrenOfNetworks(
@@ -180,12 +191,21 @@ async function wantedInterfaces(context: ChildContext, row: Router): Promise<Int
   const here = ports.filter(({ network_id }) => places.get(network_id)?.includes(context.child) === true);
   const ids = here.flatMap(({ fixed_ips }) => fixed_ips.map(({ subnet_id }) => subnet_id));
   const subnets = new Map((await subnetStore.findMany(query, ids)).map((subnet) => [subnet.id, subnet]));
-  return here.flatMap((port) =>
+  const own = here.flatMap((port) =>
     port.fixed_ips.flatMap(({ subnet_id }) => {
       const subnet = subnets.get(subnet_id);
       return subnet === undefined ? [] : [{ port, subnet }];
     }),
   );
+  return [...own, ...(transit?.interfaces ?? [])];
+}
+
+/** The address that a router has in another child on its transit. */
+async function transitAddress(db: Db, transit: Transit | undefined, child: string, version: number) {
+  const over = transit?.interfaces.find(({ subnet }) => subnet.ip_version === version);
+  const own = over?.port.fixed_ips[0];
+  if (over === undefined || own === undefined) return undefined;
+  return interfaceAddress(db, { subnet: over.subnet, child }, over.port.id, own.ip_address);
 }
 
 /** Adds what is missing and takes away what is too much. */

@@ -13,6 +13,7 @@ import { countQuota } from './network-quota.ts';
 import { routerInUse, routerNotFound } from './router-fault.ts';
 import { dropGateway, setGateway } from './router-gateway.ts';
 import { type GatewayRequest, type Router, router, routers, type Routes, visibleRouters } from './router-resource.ts';
+import { joinRouter } from './transit/join.ts';
 import { checkReachable, checkRoutes, withoutRoutes, withRoutes } from './router-route.ts';
 
 const policies = plainPolicies('router', 'a router');
@@ -65,7 +66,13 @@ export function routerOperations(parts: EdgeParts): Operation[] {
       }
       return patch;
     },
-    updated: (row, _before, context, tx) => cascade.revise(tx, 'router', row.id, { requestId: context.requestId }),
+    updated: (row, before, context, tx) => {
+      const options = { requestId: context.requestId };
+      const leadsElsewhere =
+        row.gateway_network_id !== before.gateway_network_id ||
+        JSON.stringify(row.routes) !== JSON.stringify(before.routes);
+      return leadsElsewhere ? joinRouter(tx, parts, row.id, options) : cascade.revise(tx, 'router', row.id, options);
+    },
     removing: async (row, context, tx) => {
       const interfaces = await portsOfDevice(tx, [row.id], ROUTER_INTERFACE);
       if (interfaces.length > 0) {
@@ -144,7 +151,7 @@ async function changeRoutes(
   const routes = next(row.routes);
   await checkReachable(tx, row, routes);
   const changed = (await routers.update(tx, id, { routes })) as Router;
-  await parts.cascade.revise(tx, 'router', id, { requestId: context.requestId });
+  await joinRouter(tx, parts, id, { requestId: context.requestId });
   return changed;
 }
 

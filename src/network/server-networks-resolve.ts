@@ -10,6 +10,7 @@ import { type PortRow, portStore } from './port-resource.ts';
 import { visiblePorts } from './ports.ts';
 import { possibleChildren } from './stretched/place.ts';
 import type { NetworkTopology } from './topology.ts';
+import { childrenWithinReach } from './transit/join.ts';
 import type { NetworkRequest, ResolvedNetworks, ResolvedRequest } from './server-networks.ts';
 
 /** See `ServerNetworks.resolve`. */
@@ -25,7 +26,11 @@ export async function resolveNetworks(
     asked === 'any' ? await onlyNetwork(query, context, wanted === 'auto') : await named(query, context, asked);
   for (const network of networks) refuseUnusable(network);
   await checkAddresses(query, context, requests);
-  return { requests, children: childrenOf(topology, networks, await placesOfPorts(query, requests)) };
+  const [ports, ...routed] = await Promise.all([
+    placesOfPorts(query, requests),
+    ...networks.map(({ id }) => childrenWithinReach(query, topology, id)),
+  ]);
+  return { requests, children: childrenOf(topology, networks, ports, routed) };
 }
 
 interface Resolved {
@@ -117,11 +122,11 @@ function childrenOf(
   topology: NetworkTopology,
   networks: readonly NetworkRow[],
   ports: readonly string[],
+  routed: readonly (readonly string[] | undefined)[],
 ): readonly string[] | undefined {
-  const places = networks.flatMap((network) => {
-    const possible = possibleChildren(topology, network);
-    return possible === undefined ? [] : [possible];
-  });
+  const places = [...networks.map((network) => possibleChildren(topology, network)), ...routed].flatMap((possible) =>
+    possible === undefined ? [] : [possible],
+  );
   const [first, ...others] = [...places, ...ports.map((child) => [child])];
   if (first === undefined) return undefined;
   const common = first.filter((child) => others.every((children) => children.includes(child)));

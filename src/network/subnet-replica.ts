@@ -7,6 +7,7 @@ import { Later } from '../cascade/later.ts';
 import { CloudError } from '../openstack/error.ts';
 import { releaseFromChild, reserveForChild } from './address-allocation.ts';
 import { parseAddress } from './address-range.ts';
+import { asCopied } from './copies-project.ts';
 import { isOnStretched, gatewayIn } from './stretched/address.ts';
 import { describe, detailOf, findByName, removeByPath } from './network-replica.ts';
 import { type AllocationPool, isAutoAddress, type SubnetRow, subnetStore } from './subnet-resource.ts';
@@ -24,7 +25,7 @@ export const subnetKind: ReplicaKind<Brought> = {
   unique: false,
   async load(query, id) {
     const row = await subnetStore.find(query, id);
-    return row === undefined ? undefined : { ...row, stretched: await isOnStretched(query, row.network_id) };
+    return row === undefined ? undefined : { ...asCopied(row), stretched: await isOnStretched(query, row.network_id) };
   },
   needs: (row) => [{ kind: 'network', id: row.network_id }],
   find: (context, id, row) => findByName(context, '/subnets', 'subnets', id, row?.project_id),

@@ -3,6 +3,7 @@ import { type SqlBool, sql } from 'kysely';
 import { Type } from 'typebox';
 import { computed, field, nullable, resource, type Row, type TableOf, Timestamp } from '../resource/resource.ts';
 import { createStore } from '../resource/store.ts';
+import { copiesProject } from './copies-project.ts';
 import { tagFilters } from './tag-filters.ts';
 
 const Name = Type.String({ maxLength: 255 });
@@ -63,6 +64,7 @@ export const subnetResource = resource({
       default: [],
     }),
     segment_id: computed(() => null),
+    copies_project_id: copiesProject,
     tags: field(Type.Array(Type.String()), { column: true, default: [] }),
     created_at: field(Timestamp),
     updated_at: field(Timestamp),

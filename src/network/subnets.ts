@@ -119,6 +119,7 @@ async function completeSubnet(given: Given<SubnetRow>, context: RequestContext, 
     ...modes,
     subnetpool_id: null,
     service_types: given.service_types ?? [],
+    copies_project_id: null,
     tags: [],
   };
 }

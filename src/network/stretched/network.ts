@@ -3,9 +3,10 @@ import { sql } from 'kysely';
 import type { ChildContext } from '../../cascade/contract.ts';
 import { CloudError, plainSentence } from '../../openstack/error.ts';
 import type { NetworkRow } from '../network-resource.ts';
-import type { NetworkTopology, PhysicalNetwork } from '../topology.ts';
+import type { PhysicalNetwork } from '../topology.ts';
+import { renewTransit, type TransitParts } from '../transit/join.ts';
 import { physicalOf } from './place.ts';
-import { chooseAnother, segmentNow } from './segment.ts';
+import { chooseAnother, noteRefused, segmentNow } from './segment.ts';
 
 /**
  * Makes the copy on the same segment as in every other child. Twice: the child refuses the second, since the segment is
@@ -17,11 +18,11 @@ import { chooseAnother, segmentNow } from './segment.ts';
  */
 export async function makeStretched(
   context: ChildContext,
-  topology: NetworkTopology,
+  parts: TransitParts,
   row: NetworkRow,
   values: Readonly<Record<string, unknown>>,
 ): Promise<string> {
-  const physical = physicalOf(topology, row);
+  const physical = physicalOf(parts.topology, row);
   const name = physical?.children[context.child];
   if (physical === undefined || name === undefined) {
     throw refusal(context, row, 'it is not joined by the physical network', undefined);
@@ -46,7 +47,7 @@ export async function makeStretched(
     await isWell(context, row.id);
     return body.network.id;
   } catch (error) {
-    throw await explained(context, row, physical, segmentation_id, error);
+    throw await explained(context, parts, row, physical, segmentation_id, error);
   }
 }
 
@@ -59,6 +60,7 @@ async function isWell(context: ChildContext, networkId: string): Promise<void> {
 
 async function explained(
   context: ChildContext,
+  parts: TransitParts,
   row: NetworkRow,
   physical: PhysicalNetwork,
   id: number | null,
@@ -72,6 +74,8 @@ async function explained(
   }
   if (!/in use/i.test(error.message)) return error;
   if (id === null) return refusal(context, row, 'its untagged segment is in use there', error);
+  if (await moved(context, parts, row, id))
+    return again(context, 'its VLAN was in use, and its router has another', error);
   if (await chooseAnother(context.db, row.id, context.child, id, physical)) {
     context.log.warn(
       { network_id: row.id, segmentation_id: id },
@@ -80,6 +84,22 @@ async function explained(
     return again(context, 'its VLAN was in use, and it has another now', error);
   }
   return refusal(context, row, 'its VLAN is in use there by another network', error);
+}
+
+/** Whether this was a router's transit, which has another VLAN now, in all of its children. */
+async function moved(context: ChildContext, parts: TransitParts, row: NetworkRow, refused: number): Promise<boolean> {
+  if (row.copies_project_id === null || row.provider_physical_network === null) return false;
+  const name = row.provider_physical_network;
+  const isMoved = await context.db.transaction(async (tx) => {
+    await noteRefused(tx, name, refused);
+    return renewTransit(tx, parts, row.id);
+  });
+  context.log.warn(
+    { child: context.child, segmentation_id: refused },
+    'a VLAN for routed traffic is used for something else',
+  );
+  if (isMoved) parts.cascade.poke();
+  return isMoved;
 }
 
 /** To be tried again at once. A status, unlike a `Later`, says that nothing was made. */

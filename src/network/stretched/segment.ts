@@ -6,7 +6,7 @@ import { sql } from 'kysely';
 import type { Db, Queryable, Tx } from '../../db/database.ts';
 import { conflict, Fault } from '../../http/fault.ts';
 import { networkStore } from '../network-resource.ts';
-import type { PhysicalNetwork } from '../topology.ts';
+import type { PhysicalNetwork, VlanRange } from '../topology.ts';
 import { OVERLAY, type Segment } from './provider.ts';
 
 /** What a network's row says of its segment. */
@@ -53,12 +53,30 @@ export async function takeSegment(
     );
   }
   for (const physical of segment.physical) {
-    const chosen = await takeAny(tx, physical, networkId);
+    const chosen = await takeAny(tx, physical.name, physical.vlans, networkId);
     if (chosen !== undefined) return { columns: columnsOf('vlan', physical, chosen), physical };
   }
   throw new Fault(503, 'Unable to create the network. No tenant network is available for allocation.', {
     type: 'NoNetworkAvailable',
   });
+}
+
+/**
+ * Takes a VLAN set aside for routed traffic.
+ * @throws Fault 503 `NoNetworkAvailable` where none is left
+ */
+export async function takeTransit(tx: Tx, networkId: string, physical: PhysicalNetwork): Promise<ProviderColumns> {
+  const chosen = await takeAny(tx, physical.name, physical.transit_vlans, networkId);
+  if (chosen !== undefined) return columnsOf('vlan', physical, chosen);
+  throw new Fault(503, 'No network is left that could carry routed traffic between availability zones.', {
+    type: 'NoNetworkAvailable',
+  });
+}
+
+/** Notes that a child uses a VLAN for something else, so that it is tried last from now on. */
+export async function noteRefused(tx: Tx, physical: string, id: number): Promise<void> {
+  await sql`update network_segments set refused_at = clock_timestamp()
+    where physical_network = ${physical} and segmentation_id = ${id}`.execute(tx);
 }
 
 export const OVERLAY_COLUMNS: ProviderColumns = {
@@ -108,7 +126,7 @@ export async function chooseAnother(
       from network_segments s where s.network_id = ${networkId}`.execute(tx);
     const [segment] = held.rows;
     if (segment === undefined || !segment.chosen || segment.elsewhere) return false;
-    const other = await takeAny(tx, physical, networkId);
+    const other = await takeAny(tx, physical.name, physical.vlans, networkId);
     if (other === undefined) return false;
     await sql`update network_segments set network_id = null, chosen = false, refused_at = clock_timestamp()
       where physical_network = ${physical.name} and segmentation_id = ${refused}`.execute(tx);
@@ -128,8 +146,12 @@ async function takeThis(tx: Tx, physical: string, id: number, networkId: string)
 }
 
 /** One out of the pool: those that no child ever refused before those that one did, longest ago first. */
-async function takeAny(tx: Tx, physical: PhysicalNetwork, networkId: string): Promise<number | undefined> {
-  const { name, vlans } = physical;
+async function takeAny(
+  tx: Tx,
+  name: string,
+  vlans: VlanRange | undefined,
+  networkId: string,
+): Promise<number | undefined> {
   if (vlans === undefined) return undefined;
   await dropFree(tx, name, undefined);
   for (let attempt = 0; attempt < TRIES; attempt += 1) {
@@ -151,11 +173,13 @@ async function takeAny(tx: Tx, physical: PhysicalNetwork, networkId: string): Pr
 
 /** Forgets whose the VLANs were that nobody holds any more: no network, and no copy of it in any child. */
 async function dropFree(query: Queryable, physical: string, id: number | undefined): Promise<void> {
-  await sql`delete from network_segments s
-    where s.physical_network = ${physical} and s.network_id is not null
-      and (${id ?? null}::int is null or s.segmentation_id = ${id ?? null}::int)
-      and not exists (select 1 from networks n where n.id = s.network_id)
-      and not exists (select 1 from replicas r where r.kind = 'network' and r.resource_id = s.network_id)`.execute(
+  const free = sql`physical_network = ${physical} and network_id is not null
+    and (${id ?? null}::int is null or segmentation_id = ${id ?? null}::int)
+    and not exists (select 1 from networks n where n.id = network_id)
+    and not exists (select 1 from replicas r where r.kind = 'network' and r.resource_id = network_id)`;
+  // That a child refused it is remembered.
+  await sql`update network_segments set network_id = null, chosen = false where refused_at is not null and ${free}`.execute(
     query,
   );
+  await sql`delete from network_segments where refused_at is null and ${free}`.execute(query);
 }
