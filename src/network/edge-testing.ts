@@ -20,7 +20,7 @@ import { portOperations, portRules } from './ports.ts';
 import { securityGroupKind } from './security-group-replica.ts';
 import { subnetKind } from './subnet-replica.ts';
 import { subnetOperations } from './subnets.ts';
-import { NO_TOPOLOGY } from './topology.ts';
+import { NO_TOPOLOGY, type NetworkTopology } from './topology.ts';
 
 export const db = await testDatabase();
 export const UNKNOWN = '11111111-1111-1111-1111-111111111111';
@@ -49,17 +49,30 @@ events.onServersChanged(async (tx, ids) => {
     where p.device_id = any(${[...ids]}::text[])`.execute(tx);
   floatingSeen.push(found.rows.length);
 });
+const topology: NetworkTopology = {
+  ...NO_TOPOLOGY,
+  physical_networks: [
+    {
+      name: 'wan',
+      children: { east: 'physnet1', west: 'physnet1' },
+      vlans: undefined,
+      transit_vlans: { first: 150, last: 159 },
+      flat: false,
+      mtu: 1500,
+    },
+  ],
+};
 const parts: EdgeParts = {
   db,
   cascade,
   events,
-  topology: NO_TOPOLOGY,
+  topology,
   async bindNetwork(tx, networkId, name) {
-    return bindNetwork(tx, { cascade, topology: NO_TOPOLOGY }, networkId, name);
+    return bindNetwork(tx, { cascade, topology }, networkId, name);
   },
 };
 for (const replica of [
-  networkKind({ cascade, topology: NO_TOPOLOGY }),
+  networkKind({ cascade, topology }),
   subnetKind,
   addressGroupKind,
   securityGroupKind(cascade),
@@ -69,7 +82,7 @@ for (const replica of [
 }
 registerEdgeKinds(parts);
 const operations = [
-  ...networkOperations({ db, cascade, topology: NO_TOPOLOGY }),
+  ...networkOperations({ db, cascade, topology }),
   ...subnetOperations({ db, cascade }),
   ...portOperations({ db, cascade, events }),
   ...edgeOperations(parts),

@@ -25,7 +25,7 @@ import { type SubnetRow, subnetStore } from '../subnet-resource.ts';
 import type { NetworkTopology, PhysicalNetwork } from '../topology.ts';
 import { choosePiece, choosePiece6, overlapsAny } from './piece.ts';
 import { type Reach, reachOf } from './reach.ts';
-import { routesNeeded } from './route.ts';
+import { remotes, routesNeeded } from './route.ts';
 
 export interface TransitParts {
   readonly cascade: Cascade;
@@ -93,7 +93,9 @@ export async function joinRouter(
   const reach = await reachOf(tx, routerId);
   const transit = await transitOf(tx, routerId);
   let current = transit;
-  if (reach.children.length > 1) {
+  // Copies that have the very same networks need nothing between them.
+  const isApart = reach.children.some((child) => remotes(router, reach, child).length > 0);
+  if (isApart) {
     await refuseTooManyRoutes(tx, router, reach);
     const physical = await physicalFor(tx, topology, routerId, reach.children, transit?.physical_network);
     const taken = await rangesOf(tx, router, reach);
