@@ -17,6 +17,8 @@ import { callersProject, visibleNetworks } from './network-project.ts';
 import { networkQuotas } from './network-quota.ts';
 import { visiblePorts } from './ports.ts';
 import { visibleSubnets } from './subnets.ts';
+import { portForwardingOperations } from './port-forwarding/port-forwarding.ts';
+import { dropForwardingsOfAddresses, dropForwardingsOfPorts } from './port-forwarding/port-forwarding-state.ts';
 import { quotaOperations } from './quota.ts';
 import { routerInterfaceOperations } from './router-interface.ts';
 import { routerKind } from './router-replica.ts';
@@ -37,6 +39,7 @@ export function edgeOperations(parts: EdgeParts): Operation[] {
     ...routerInterfaceOperations(parts),
     ...extraRouteOperations(parts),
     ...floatingIpOperations(parts),
+    ...portForwardingOperations(parts),
     ...agentOperations(cascade),
     ...availabilityZoneOperations(cascade),
     ...quotaOperations(db, networkQuotas),
@@ -52,13 +55,12 @@ export function registerEdgeKinds(parts: EdgeParts): void {
   cascade.register({ replica: floatingIpKind as never, feed: floatingIpFeed(db) });
   cascade.register({ feed: externalNetworkFeed(db, cascade) });
   cascade.register({ feed: abilityFeed(cascade) });
-  events.onRemoving((tx, ports) =>
-    releaseFloatingIps(
-      tx,
-      parts,
-      ports.map(({ id }) => id),
-    ),
-  );
+  events.onRemoving(async (tx, ports) => {
+    const ids = ports.map(({ id }) => id);
+    await releaseFloatingIps(tx, parts, ids);
+    await dropForwardingsOfPorts(tx, cascade, ids);
+  });
+  events.onUpdated((tx, port) => dropForwardingsOfAddresses(tx, cascade, port));
 }
 
 function visibleGroups(context: RequestContext): readonly RawBuilder<SqlBool>[] {

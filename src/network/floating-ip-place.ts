@@ -172,7 +172,7 @@ function fixedIpOf(port: PortRow, asked: string | null | undefined) {
 }
 
 /** Of the routers that join the subnet to the external network, the one at the subnet's gateway address, or the first. */
-async function routerBetween(query: Queryable, networkId: string, subnetId: string, externalId: string) {
+export async function routerBetween(query: Queryable, networkId: string, subnetId: string, externalId: string) {
   const interfaces = await interfacesOn(query, networkId, subnetId);
   const found = await routers.findMany(
     query,

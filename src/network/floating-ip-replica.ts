@@ -10,6 +10,7 @@ import type { Db, Queryable } from '../db/database.ts';
 import { CloudError } from '../openstack/error.ts';
 import { childExternalNetwork } from './external-network.ts';
 import { type FloatingIp, floatingIps } from './floating-ip-resource.ts';
+import { forwardingsThere } from './port-forwarding/port-forwarding-replica.ts';
 import { scopeFor } from './network-replica.ts';
 
 interface ChildFloatingIp {
@@ -18,6 +19,7 @@ interface ChildFloatingIp {
   readonly status: string;
   readonly port_id: string | null;
   readonly fixed_ip_address: string | null;
+  readonly port_forwardings?: readonly unknown[];
 }
 
 const MARK = 'headwater:';
@@ -33,12 +35,13 @@ export const floatingIpKind: ReplicaKind<FloatingIp> = {
   // The child itself gives no address twice.
   unique: true,
   load: (query, id) => floatingIps.find(query, id),
-  needs: ({ port_id, router_id }) =>
-    port_id === null || router_id === null
+  needs: ({ port_id, router_id, forwardings }) =>
+    router_id === null
       ? []
       : [
           { kind: 'router', id: router_id },
-          { kind: 'port', id: port_id },
+          ...(port_id === null ? [] : [{ kind: 'port', id: port_id }]),
+          ...forwardings.map(({ internal_port_id }) => ({ kind: 'port', id: internal_port_id })),
         ],
   /** Twice: the same answer. */
   async find(context, id, row) {
@@ -67,7 +70,8 @@ export const floatingIpKind: ReplicaKind<FloatingIp> = {
         body: { floatingip: { floating_network_id, floating_ip_address, description, ...tie } },
         scope: await context.scope(project_id),
       });
-      return copyOf(body.floatingip.id, row);
+      // Its forwardings follow.
+      return { ...copyOf(body.floatingip.id, row), current: row.forwardings.length === 0 };
     } catch (error) {
       if (error instanceof CloudError && error.status === 409 && (await isOurs(context, row))) {
         throw new Later(HELD_AGAIN_MS, 'the address is still held by a floating IP that is going');
@@ -85,12 +89,17 @@ export const floatingIpKind: ReplicaKind<FloatingIp> = {
       path,
       scope,
     });
-    const { port_id, fixed_ip_address } = body.floatingip;
+    const { port_id, fixed_ip_address, port_forwardings = [] } = body.floatingip;
+    const isForwarding = row.forwardings.length > 0 || port_forwardings.length > 0;
+    const forwardings = isForwarding ? await forwardingsThere(context, row, path, scope) : undefined;
+    // What is forwarded goes before it is tied to a port, and comes after it was untied.
+    await forwardings?.removeSurplus();
     const wanted = row.port_id === null ? { port_id: null } : await tieOf(context, row);
     const isTied = port_id === wanted.port_id && (port_id === null || fixed_ip_address === row.fixed_ip_address);
     if (!isTied) {
       await context.api.call({ service: 'network', method: 'PUT', path, body: { floatingip: wanted }, scope });
     }
+    await forwardings?.addMissing();
     return copyOf(replica.child_id ?? '', row).detail;
   },
   /** Twice: a 404 counts as done. */
@@ -171,7 +180,7 @@ export function floatingIpFeed(db: Db): Feed {
 
 async function isAwaited(query: Queryable, child: string): Promise<boolean> {
   const found = await sql`select 1 from floating_ips where child = ${child} and status = 'DOWN'
-    and port_id is not null limit 1`.execute(query);
+    and router_id is not null limit 1`.execute(query);
   return found.rows.length > 0;
 }
 

@@ -5,6 +5,7 @@ import type { RequestContext } from '../http/service.ts';
 import { nullable, computed, field, resource, type Row, Timestamp, type BaseRow } from '../resource/resource.ts';
 import { createStore } from '../resource/store.ts';
 import { callersProject } from './network-project.ts';
+import { type Forwarding, shownInFloatingIp } from './port-forwarding/port-forwarding-resource.ts';
 import { tagFilters } from './tag-filters.ts';
 
 const Uuid = Type.String({ format: 'uuid' });
@@ -45,7 +46,9 @@ export const floatingIp = resource({
     description: field(Text, { create: 'optional', update: true, filter: true, default: '' }),
     qos_policy_id: computed(() => null),
     port_details: computed<{ port_details?: unknown }>((row) => row.port_details ?? null),
-    port_forwardings: computed(() => []),
+    /** The forwardings' rows, kept here beside their own table. */
+    forwardings: field(Type.Array(Type.Unsafe<Forwarding>(Type.Object({}))), { show: 'never', default: [] }),
+    port_forwardings: computed<{ forwardings: Forwarding[] }>((row) => row.forwardings.map(shownInFloatingIp)),
     // Where the address is from: asked for on create, never shown (the network may have several).
     subnet_id: field(Type.String(), { create: 'optional', input: nullable(Uuid), column: true, show: 'never' }),
     child: field(Type.String(), { column: true, show: 'never' }),

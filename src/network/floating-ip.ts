@@ -15,6 +15,7 @@ import { plainPolicies, projectOf, visibleNetworks } from './network-project.ts'
 import { countQuota } from './network-quota.ts';
 import { networkStore } from './network-resource.ts';
 import { type PortRow, portStore } from './port-resource.ts';
+import { refuseForwarding } from './port-forwarding/port-forwarding-state.ts';
 import { badFloatingIp, floatingIpNotFound } from './router-fault.ts';
 
 /** Rules of single attributes of floating IPs. */
@@ -91,6 +92,7 @@ async function newFloatingIp(tx: Tx, parts: EdgeParts, given: Given<FloatingIp>,
     port_id: target?.port.id ?? null,
     fixed_ip_address: target?.fixed_ip_address ?? null,
     router_id: target?.router_id ?? null,
+    forwardings: [],
     tags: [],
   };
 }
@@ -167,6 +169,7 @@ async function changed(
   const { port_id, fixed_ip_address, ...patch } = given;
   refuseAddressAlone(given);
   if (port_id === undefined) return patch;
+  if (port_id !== null) refuseForwarding(row);
   if (port_id === null) return row.port_id === null ? patch : { ...patch, ...UNTIED };
   const target = await targetOf(tx, parts, context, row, port_id, fixed_ip_address);
   await settle(tx, parts, row, target);
@@ -180,6 +183,7 @@ async function changed(
 const UNTIED = { port_id: null, fixed_ip_address: null, router_id: null, status: 'DOWN' };
 
 async function remove(tx: Tx, parts: EdgeParts, row: FloatingIp, requestId: string): Promise<void> {
+  refuseForwarding(row);
   // Gone before servers are told to look again.
   await floatingIps.remove(tx, row.id);
   await portsChanged(tx, parts, [row.port_id]);

@@ -6,6 +6,9 @@ export interface PortEvents {
   /** Adds who is told before ports are deleted: what hangs on them (floating IPs) is let go there. */
   onRemoving(listener: (tx: Tx, ports: readonly PortRow[]) => Promise<void>): void;
   removing(tx: Tx, ports: readonly PortRow[]): Promise<void>;
+  /** Adds who is told after a port was changed by its owner: what hung on its former addresses is let go there. */
+  onUpdated(listener: (tx: Tx, port: PortRow) => Promise<void>): void;
+  updated(tx: Tx, port: PortRow): Promise<void>;
   /** Adds who is told that addresses or interfaces of servers changed. */
   onServersChanged(listener: (tx: Tx, serverIds: readonly string[]) => Promise<void>): void;
   /** Tells of the servers among the devices given; empty and repeated ids, and other devices' owners, are left out. */
@@ -16,6 +19,7 @@ export interface PortEvents {
 
 export function createPortEvents(): PortEvents {
   const removing: ((tx: Tx, ports: readonly PortRow[]) => Promise<void>)[] = [];
+  const updated: ((tx: Tx, port: PortRow) => Promise<void>)[] = [];
   const changed: ((tx: Tx, serverIds: readonly string[]) => Promise<void>)[] = [];
   const serversChanged = async (tx: Tx, serverIds: readonly string[]): Promise<void> => {
     if (serverIds.length === 0) return;
@@ -25,6 +29,10 @@ export function createPortEvents(): PortEvents {
     onRemoving: (listener) => void removing.push(listener),
     async removing(tx, ports) {
       for (const listener of removing) await listener(tx, ports);
+    },
+    onUpdated: (listener) => void updated.push(listener),
+    async updated(tx, port) {
+      for (const listener of updated) await listener(tx, port);
     },
     onServersChanged: (listener) => void changed.push(listener),
     async changed(tx, ports) {

@@ -60,6 +60,7 @@ export function portOperations(parts: PortParts): Operation[] {
     updating: changedPort,
     updated: async (row, before, context, tx) => {
       await cascade.revise(tx, 'port', row.id, { requestId: context.requestId });
+      await events.updated(tx, row);
       await events.changed(tx, [before, row]);
     },
     removing: async (row, context, tx) => {

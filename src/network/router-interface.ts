@@ -265,9 +265,10 @@ async function chosenInterface(
 
 async function refuseWhileNeeded(tx: Tx, router: Router, subnet: SubnetRow): Promise<void> {
   const served = await sql<{ fixed_ip_address: string }>`
-    select fixed_ip_address from floating_ips where router_id = ${router.id} and fixed_ip_address is not null`.execute(
-    tx,
-  );
+    select fixed_ip_address from floating_ips where router_id = ${router.id} and fixed_ip_address is not null
+    union all
+    select p.internal_ip_address from port_forwardings p join floating_ips f on f.id = p.floatingip_id
+    where f.router_id = ${router.id}`.execute(tx);
   if (served.rows.some(({ fixed_ip_address }) => inCidr(subnet.cidr, fixed_ip_address))) {
     throw interfaceInUse(router.id, subnet.id, 'floating IPs');
   }

@@ -1,5 +1,6 @@
 /** Simulated Neutron ports and the addresses on them, and what Nova does with ports. */
 import { contains, ipNumber, ipText, readCidr } from './address.ts';
+import { dropForwardings } from './network-forwarding.ts';
 import { type Kind, standardFields, touch } from './network-kind.ts';
 import { ensureDefaultGroup } from './network-security.ts';
 import { type Json, listOf, type Row, rowOf, SimFault, textOf, textsOf, type World } from './world.ts';
@@ -195,6 +196,7 @@ export function makePort(world: World, projectId: string, given: Row): Port {
 /** Takes a port away and frees what hung on it: a floating IP loses its port, one's own port goes with it. */
 export function dropPort(world: World, port: Port): void {
   world.state.ports.delete(port.id);
+  dropForwardings(world, port.id);
   for (const floating of world.state.floatingips.values()) {
     if (floating['port_id'] !== port.id) continue;
     Object.assign(floating, { port_id: null, fixed_ip_address: null, router_id: null, status: 'DOWN' });

@@ -1,6 +1,7 @@
 /** Simulated Neutron routers and floating IPs. */
 import { contains, overlaps, readCidr } from './address.ts';
 import { type Call, type Reply, route, type Service } from './http.ts';
+import { addForwardings } from './network-forwarding.ts';
 import { addKind, type Kind, standardFields, touch } from './network-kind.ts';
 import {
   dropPort,
@@ -216,7 +217,31 @@ function routerKind(world: World): Kind {
   };
 }
 
+/** The router that joins a port's subnet to an external network. */
+function routerBetween(world: World, portId: string, subnetId: string, networkId: string): Json {
+  const through = [...world.state.routers.values()].find(
+    (router) =>
+      rowOf(router['external_gateway_info'])['network_id'] === networkId &&
+      interfaces(world, textOf(router['id'])).some((one) => one.fixed_ips.some((ip) => ip.subnet_id === subnetId)),
+  );
+  if (through === undefined) {
+    const message = `External network ${networkId} is not reachable from subnet ${subnetId}.  Therefore, cannot associate Port ${portId} with a Floating IP.`;
+    throw new SimFault(404, message, 'ExternalGatewayForFloatingIPNotFound');
+  }
+  return through['id'] ?? null;
+}
+
+const inUseByForwarding = (floating: Row): SimFault =>
+  new SimFault(
+    409,
+    `Floating IP ${textOf(floating['id'])} in use by Port Forwarding resources.`,
+    'FipInUseByPortForwarding',
+  );
+
 function associate(world: World, floating: Row, portId: Json | undefined, fixed: Json | undefined): void {
+  const isForwarding = listOf(floating['port_forwardings']).length > 0;
+  if (textOf(portId) !== '' && isForwarding) throw inUseByForwarding(floating);
+  if (textOf(portId) === '' && isForwarding) return;
   if (textOf(portId) === '') {
     Object.assign(floating, { port_id: null, fixed_ip_address: null, router_id: null, status: 'DOWN' });
     return;
@@ -240,18 +265,7 @@ function associate(world: World, floating: Row, portId: Json | undefined, fixed:
     const message = `Cannot associate floating IP ${textOf(floating['floating_ip_address'])} (${textOf(floating['id'])}) with port ${port.id} using fixed IP ${chosen.ip_address}, as that fixed IP already has a floating IP on external network ${networkId}.`;
     throw new SimFault(409, message, 'FloatingIPPortAlreadyAssociated');
   }
-  const through = [...world.state.routers.values()].find(
-    (router) =>
-      rowOf(router['external_gateway_info'])['network_id'] === networkId &&
-      interfaces(world, textOf(router['id'])).some((one) =>
-        one.fixed_ips.some((ip) => ip.subnet_id === chosen.subnet_id),
-      ),
-  );
-  if (through === undefined) {
-    const message = `External network ${networkId} is not reachable from subnet ${chosen.subnet_id}.  Therefore, cannot associate Port ${port.id} with a Floating IP.`;
-    throw new SimFault(404, message, 'ExternalGatewayForFloatingIPNotFound');
-  }
-  const router_id = through['id'] ?? null;
+  const router_id = routerBetween(world, port.id, chosen.subnet_id, networkId);
   Object.assign(floating, { port_id: port.id, fixed_ip_address: chosen.ip_address, router_id, status: 'DOWN' });
   // The backend reports it up a moment after the API has answered.
   world.later(world.timing.action_ms, () => {
@@ -337,6 +351,7 @@ function floatingKind(world: World): Kind {
       if (typeof given['description'] === 'string') row['description'] = given['description'];
     },
     remove: (_call, row) => {
+      if (listOf(row['port_forwardings']).length > 0) throw inUseByForwarding(row);
       const port = floatingPort(world, row);
       if (port !== undefined) dropPort(world, port);
     },
@@ -347,6 +362,11 @@ function floatingKind(world: World): Kind {
 export function addRouters(world: World, service: Service): void {
   addKind(world, service, routerKind(world));
   addKind(world, service, floatingKind(world));
+  addForwardings(world, service, (floating, portId, address) => {
+    const subnet = world.state.ports.get(portId)?.fixed_ips.find(({ ip_address }) => ip_address === address)?.subnet_id;
+    if (subnet === undefined) throw portMissing(portId);
+    return routerBetween(world, portId, subnet, textOf(floating['floating_network_id']));
+  });
   const router = (call: Call): Row => {
     const found = world.state.routers.get(call.params['id'] ?? '');
     if (found === undefined || !(call.isAdmin || found['project_id'] === call.projectId)) {

@@ -224,6 +224,20 @@ const kinds: Readonly<Record<string, ObjectKind>> = {
     await ask('mine', 'PUT', `/network/v2.0/floatingips/${made.id}/tags/${TAG}`);
     return made.id;
   }),
+  port_forwarding_id: project(async ({ ask, id }) => {
+    const floatingip_id = await id('floatingip_id');
+    const port = await ask('mine', 'GET', `/network/v2.0/ports/${await id('port_id')}`);
+    await ask('mine', 'PUT', `/network/v2.0/floatingips/${floatingip_id}`, { floatingip: { port_id: null } });
+    const port_forwarding = {
+      protocol: 'tcp',
+      external_port: 80,
+      internal_port: 80,
+      internal_port_id: port.id,
+      internal_ip_address: port.fixed_ips[0].ip_address,
+    };
+    const url = `/network/v2.0/floatingips/${floatingip_id}/port_forwardings`;
+    return (await ask('mine', 'POST', url, { port_forwarding })).id;
+  }),
   network_id: tagged('networks', 'network', () => ({ name: word() })),
   // The port of the server, so that it can be asked for through the server as well.
   port_id: tagged('ports', 'port', async ({ id }) => ({

@@ -83,6 +83,7 @@ const HINTS: Readonly<Record<string, readonly string[]>> = {
   remote_group_id: ['security_group_id'],
   remote_address_group_id: ['address_group_id'],
   source_volid: ['volume_id'],
+  internal_port_id: ['port_id'],
   floating_network_id: ['network_id'],
 };
 
