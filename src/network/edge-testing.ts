@@ -17,6 +17,8 @@ import { createPortEvents } from './port-events.ts';
 import { portKind } from './port-replica.ts';
 import { portResource } from './port-resource.ts';
 import { portOperations, portRules } from './ports.ts';
+import { qosPolicyKind } from './qos/qos-policy-replica.ts';
+import { qosOperations } from './qos/qos-policies.ts';
 import { securityGroupKind } from './security-group-replica.ts';
 import { subnetKind } from './subnet-replica.ts';
 import { subnetOperations } from './subnets.ts';
@@ -75,6 +77,7 @@ for (const replica of [
   networkKind({ cascade, topology }),
   subnetKind,
   addressGroupKind,
+  qosPolicyKind,
   securityGroupKind(cascade),
   portKind(createPortBatches()),
 ]) {
@@ -85,6 +88,7 @@ const operations = [
   ...networkOperations({ db, cascade, topology }),
   ...subnetOperations({ db, cascade }),
   ...portOperations({ db, cascade, events }),
+  ...qosOperations({ db, cascade }),
   ...edgeOperations(parts),
 ];
 const rules = [...edgeRules, ...portRules, ...networkResource.fieldRules, ...portResource.fieldRules];

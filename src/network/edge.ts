@@ -19,6 +19,7 @@ import { visiblePorts } from './ports.ts';
 import { visibleSubnets } from './subnets.ts';
 import { portForwardingOperations } from './port-forwarding/port-forwarding.ts';
 import { dropForwardingsOfAddresses, dropForwardingsOfPorts } from './port-forwarding/port-forwarding-state.ts';
+import { visiblePolicies } from './qos/qos-use.ts';
 import { quotaOperations } from './quota.ts';
 import { routerInterfaceOperations } from './router-interface.ts';
 import { routerKind } from './router-replica.ts';
@@ -68,6 +69,7 @@ function visibleGroups(context: RequestContext): readonly RawBuilder<SqlBool>[] 
 }
 
 const TAGGED: readonly TaggedKind[] = [
+  { collection: 'policies', name: 'policy', table: 'qos_policies', visible: visiblePolicies },
   { collection: 'networks', name: 'network', table: 'networks', visible: visibleNetworks },
   { collection: 'subnets', name: 'subnet', table: 'subnets', visible: visibleSubnets },
   { collection: 'ports', name: 'port', table: 'ports', visible: visiblePorts },

@@ -8,6 +8,7 @@ import { applyEach } from '../cascade/apply-each.ts';
 import type { Cascade, ChildConfig, ChildContext, Feed } from '../cascade/contract.ts';
 import type { Db, Queryable, Tx } from '../db/database.ts';
 import { networkStore } from './network-resource.ts';
+import { NO_POLICY } from './qos/qos-child.ts';
 import { type SubnetRow, subnetStore } from './subnet-resource.ts';
 
 interface ChildNetwork {
@@ -138,6 +139,7 @@ async function newNetwork(tx: Tx, network: ChildNetwork, name: string): Promise<
     provider_segmentation_id: null,
     child: null,
     copies_project_id: null,
+    ...NO_POLICY,
     tags: [],
   });
   return id;

@@ -11,6 +11,7 @@ import { CloudError } from '../openstack/error.ts';
 import { childExternalNetwork } from './external-network.ts';
 import { type FloatingIp, floatingIps } from './floating-ip-resource.ts';
 import { forwardingsThere } from './port-forwarding/port-forwarding-replica.ts';
+import { policyInChild } from './qos/qos-child.ts';
 import { scopeFor } from './network-replica.ts';
 
 interface ChildFloatingIp {
@@ -19,6 +20,7 @@ interface ChildFloatingIp {
   readonly status: string;
   readonly port_id: string | null;
   readonly fixed_ip_address: string | null;
+  readonly qos_policy_id?: string | null;
   readonly port_forwardings?: readonly unknown[];
 }
 
@@ -61,13 +63,14 @@ export const floatingIpKind: ReplicaKind<FloatingIp> = {
     const floating_network_id = await childExternalNetwork(context.db.query, context.child, row.floating_network_id);
     if (floating_network_id === undefined) throw new Later(HELD_AGAIN_MS, 'the external network is not known yet');
     const tie = row.port_id === null ? {} : await tieOf(context, row);
+    const policy = await policyInChild(context, row);
     const description = `${MARK}${row.id}`;
     try {
       const { body } = await context.api.call<{ floatingip: ChildFloatingIp }>({
         service: 'network',
         method: 'POST',
         path: '/floatingips',
-        body: { floatingip: { floating_network_id, floating_ip_address, description, ...tie } },
+        body: { floatingip: { floating_network_id, floating_ip_address, description, ...tie, ...policy } },
         scope: await context.scope(project_id),
       });
       // Its forwardings follow.
@@ -89,15 +92,18 @@ export const floatingIpKind: ReplicaKind<FloatingIp> = {
       path,
       scope,
     });
-    const { port_id, fixed_ip_address, port_forwardings = [] } = body.floatingip;
+    const { port_id, fixed_ip_address, qos_policy_id, port_forwardings = [] } = body.floatingip;
     const isForwarding = row.forwardings.length > 0 || port_forwardings.length > 0;
     const forwardings = isForwarding ? await forwardingsThere(context, row, path, scope) : undefined;
     // What is forwarded goes before it is tied to a port, and comes after it was untied.
     await forwardings?.removeSurplus();
     const wanted = row.port_id === null ? { port_id: null } : await tieOf(context, row);
+    const policy = await policyInChild(context, row);
+    const hasPolicy = policy.qos_policy_id === undefined || policy.qos_policy_id === qos_policy_id;
     const isTied = port_id === wanted.port_id && (port_id === null || fixed_ip_address === row.fixed_ip_address);
-    if (!isTied) {
-      await context.api.call({ service: 'network', method: 'PUT', path, body: { floatingip: wanted }, scope });
+    if (!isTied || !hasPolicy) {
+      const floatingip = { ...(isTied ? {} : wanted), ...policy };
+      await context.api.call({ service: 'network', method: 'PUT', path, body: { floatingip }, scope });
     }
     await forwardings?.addMissing();
     return copyOf(replica.child_id ?? '', row).detail;

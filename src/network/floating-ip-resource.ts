@@ -44,7 +44,15 @@ export const floatingIp = resource({
     }),
     status: field(Type.String(), { filter: true, sort: true, default: 'DOWN' }),
     description: field(Text, { create: 'optional', update: true, filter: true, default: '' }),
-    qos_policy_id: computed(() => null),
+    qos_policy_id: field(nullable(Type.String()), {
+      create: 'optional',
+      update: true,
+      column: true,
+      default: null,
+      input: nullable(Type.String({ format: 'uuid' })),
+    }),
+    /** Whether it ever had a policy: then its copies are told that it has none. */
+    qos_known: field(Type.Boolean(), { show: 'never', default: false }),
     port_details: computed<{ port_details?: unknown }>((row) => row.port_details ?? null),
     /** The forwardings' rows, kept here beside their own table. */
     forwardings: field(Type.Array(Type.Unsafe<Forwarding>(Type.Object({}))), { show: 'never', default: [] }),

@@ -16,6 +16,7 @@ import { countQuota } from './network-quota.ts';
 import { networkStore } from './network-resource.ts';
 import { type PortRow, portStore } from './port-resource.ts';
 import { refuseForwarding } from './port-forwarding/port-forwarding-state.ts';
+import { usePolicy } from './qos/qos-use.ts';
 import { badFloatingIp, floatingIpNotFound } from './router-fault.ts';
 
 /** Rules of single attributes of floating IPs. */
@@ -67,6 +68,7 @@ async function newFloatingIp(tx: Tx, parts: EdgeParts, given: Given<FloatingIp>,
   if (network === undefined) throw networkNotFound(networkId);
   if (!network.external) throw badFloatingIp(`Network ${networkId} is not a valid external network`);
   refuseAddressAlone(given);
+  await usePolicy(tx, context, { kind: 'floatingip', id }, given.qos_policy_id);
   const target =
     given.port_id == null ? undefined : await targetOf(tx, parts, context, wish, given.port_id, given.fixed_ip_address);
   const places = await placesFor(tx, parts, wish, target);
@@ -93,6 +95,8 @@ async function newFloatingIp(tx: Tx, parts: EdgeParts, given: Given<FloatingIp>,
     fixed_ip_address: target?.fixed_ip_address ?? null,
     router_id: target?.router_id ?? null,
     forwardings: [],
+    qos_policy_id: given.qos_policy_id ?? null,
+    qos_known: given.qos_policy_id != null,
     tags: [],
   };
 }
@@ -167,6 +171,8 @@ async function changed(
   context: RequestContext,
 ): Promise<Given<FloatingIp>> {
   const { port_id, fixed_ip_address, ...patch } = given;
+  await usePolicy(tx, context, { kind: 'floatingip', id: row.id }, given.qos_policy_id, row.qos_policy_id);
+  if (given.qos_policy_id != null) patch.qos_known = true;
   refuseAddressAlone(given);
   if (port_id === undefined) return patch;
   if (port_id !== null) refuseForwarding(row);

@@ -8,6 +8,8 @@ import { addressGroupKind } from './address-group/address-group-replica.ts';
 import { addressGroupOperations } from './address-group/address-groups.ts';
 import { edgeOperations, edgeRules, registerEdgeKinds } from './edge.ts';
 import { networkKind } from './network-replica.ts';
+import { qosPolicyKind } from './qos/qos-policy-replica.ts';
+import { qosOperations } from './qos/qos-policies.ts';
 import { networkResource } from './network-resource.ts';
 import { bindNetwork, networkOperations } from './networks.ts';
 import { createPortBatches } from './port-batch.ts';
@@ -60,6 +62,7 @@ export function createNetwork({ db, cascade, topology }: NetworkDependencies): {
 
   cascade.register({ replica: networkKind(parts) as never, feed: stretchedNetworkFeed(parts) });
   cascade.register({ replica: subnetKind as never });
+  cascade.register({ replica: qosPolicyKind as never });
   cascade.register({ replica: addressGroupKind as never });
   cascade.register({ replica: securityGroupKind(cascade) as never });
   cascade.register({ replica: portKind(batches) as never, feed: portFeed(cascade) });
@@ -74,6 +77,7 @@ export function createNetwork({ db, cascade, topology }: NetworkDependencies): {
         ...portOperations(parts),
         ...securityGroupOperations(parts),
         ...addressGroupOperations(parts),
+        ...qosOperations(parts),
         ...edgeOperations(edge),
       ],
       rules: [...networkResource.fieldRules, ...portResource.fieldRules, ...portRules, ...edgeRules],

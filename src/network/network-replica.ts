@@ -5,6 +5,7 @@ import { CloudError, plainSentence } from '../openstack/error.ts';
 import { TENANT_MTU } from './networks.ts';
 import { type NetworkRow, networkStore } from './network-resource.ts';
 import { asCopied } from './copies-project.ts';
+import { policyInChild } from './qos/qos-child.ts';
 import { isStretched } from './stretched/place.ts';
 import { makeStretched } from './stretched/network.ts';
 import type { TransitParts } from './transit/join.ts';
@@ -82,7 +83,7 @@ export function networkKind(parts: TransitParts): ReplicaKind<NetworkRow> {
     },
     find: (context, id, row) => findByName(context, '/networks', 'networks', id, row?.project_id),
     async make(context, row) {
-      const values = { name: row.id, ...valuesOf(row) };
+      const values = { name: row.id, ...(await valuesOf(context, row)) };
       if (isStretched(row)) {
         const child_id = await makeStretched(context, parts, row, values);
         return { child_id, detail: detailOf(row.project_id) };
@@ -102,7 +103,7 @@ export function networkKind(parts: TransitParts): ReplicaKind<NetworkRow> {
         service: 'network',
         method: 'PUT',
         path: `/networks/${replica.child_id}`,
-        body: { network: valuesOf(row) },
+        body: { network: await valuesOf(context, row) },
         scope: await context.scope(row.project_id),
       });
     },
@@ -114,12 +115,13 @@ export function networkKind(parts: TransitParts): ReplicaKind<NetworkRow> {
   };
 }
 
-function valuesOf(row: NetworkRow): Record<string, unknown> {
+async function valuesOf(context: ChildContext, row: NetworkRow): Promise<Record<string, unknown>> {
   return {
     description: describe(row.name),
     admin_state_up: row.admin_state_up,
     port_security_enabled: row.port_security_enabled,
     // What the child chooses by itself fits its own wires; only another wish is told. Copies of one segment are alike.
     ...(row.mtu === TENANT_MTU && !isStretched(row) ? {} : { mtu: row.mtu }),
+    ...(await policyInChild(context, row)),
   };
 }

@@ -95,7 +95,15 @@ export const networkResource = resource({
     ipv4_address_scope: computed(() => null),
     ipv6_address_scope: computed(() => null),
     l2_adjacency: computed(() => true),
-    qos_policy_id: computed(() => null),
+    qos_policy_id: field(nullable(Type.String()), {
+      create: 'optional',
+      update: true,
+      column: true,
+      default: null,
+      input: nullable(Type.String({ format: 'uuid' })),
+    }),
+    /** Whether it ever had a policy: then its copies are told that it has none. */
+    qos_known: field(Type.Boolean(), { show: 'never', default: false }),
     tags: field(Type.Array(Type.String()), { column: true, default: [] }),
     created_at: field(Timestamp),
     updated_at: field(Timestamp),

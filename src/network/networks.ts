@@ -13,6 +13,7 @@ import { countQuota } from './network-quota.ts';
 import { type NetworkRow, networkStore } from './network-resource.ts';
 import { portStore } from './port-resource.ts';
 import { ensureDefaultGroup } from './security-group-default.ts';
+import { defaultPolicy, usePolicy } from './qos/qos-use.ts';
 import { routersFollowNetwork } from './router-interface.ts';
 import { isStretched, physicalOf, type StretchedParts, wantThere, zonesOfChildren } from './stretched/place.ts';
 import { refuseProviderChange } from './stretched/provider.ts';
@@ -48,7 +49,8 @@ export function networkOperations(parts: NetworkParts): Operation[] {
       await ensureDefaultGroup(tx, row.project_id);
       await countQuota(tx, row.project_id, { network: 1 });
     },
-    updating: async (row, given, _context, tx) => {
+    updating: async (row, given, context, tx) => {
+      await usePolicy(tx, context, { kind: 'network', id: row.id }, given.qos_policy_id, row.qos_policy_id);
       refuseProviderChange(row, given);
       refuseMtu(given.mtu, physicalOf(topology, row)?.mtu ?? TENANT_MTU);
       const {
@@ -58,7 +60,7 @@ export function networkOperations(parts: NetworkParts): Operation[] {
         ...patch
       } = given;
       if (row.shared && given.shared === false) await refuseOthers(tx, row);
-      return patch;
+      return given.qos_policy_id == null ? patch : { ...patch, qos_known: true };
     },
     updated: async (row, _before, context, tx) =>
       cascade.revise(tx, 'network', row.id, { requestId: context.requestId }),
@@ -69,6 +71,9 @@ export function networkOperations(parts: NetworkParts): Operation[] {
 
 async function completeNetwork(tx: Tx, parts: NetworkParts, given: Given<NetworkRow>, context: RequestContext) {
   const id = randomUUID();
+  const project_id = projectOf(context, given.project_id);
+  await usePolicy(tx, context, { kind: 'network', id }, given.qos_policy_id);
+  const qos_policy_id = given.qos_policy_id === undefined ? await defaultPolicy(tx, project_id) : given.qos_policy_id;
   const hints = given.availability_zone_hints ?? [];
   const plan = await planNetwork(tx, parts, given, hints);
   const { columns, physical } = await takeSegment(tx, id, plan.segment);
@@ -78,7 +83,7 @@ async function completeNetwork(tx: Tx, parts: NetworkParts, given: Given<Network
   refuseMtu(given.mtu, mtu_max);
   return {
     id,
-    project_id: projectOf(context, given.project_id),
+    project_id,
     name: given.name ?? '',
     description: given.description ?? '',
     admin_state_up: given.admin_state_up ?? true,
@@ -93,6 +98,8 @@ async function completeNetwork(tx: Tx, parts: NetworkParts, given: Given<Network
     availability_zone_hints: hints,
     availability_zones: [...zones],
     dns_domain: given.dns_domain ?? '',
+    qos_policy_id,
+    qos_known: qos_policy_id !== null,
     ...columns,
     child: plan.child,
     copies_project_id: null,

@@ -42,6 +42,8 @@ export interface PortWish {
   readonly server_made?: boolean | undefined;
   readonly boot_index?: number | undefined;
   readonly tag?: string | null | undefined;
+  /** A QoS policy that the caller may use. */
+  readonly qos_policy_id?: string | null | undefined;
 }
 
 const MAC_TRIES = 16;
@@ -96,6 +98,8 @@ export async function completePort(tx: Tx, wish: PortWish): Promise<NewRow<PortR
     server_made: wish.server_made ?? false,
     boot_index: wish.boot_index ?? 0,
     tag: wish.tag ?? null,
+    qos_policy_id: wish.qos_policy_id ?? null,
+    qos_known: wish.qos_policy_id != null,
     copies_project_id: null,
     tags: [],
   };

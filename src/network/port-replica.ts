@@ -7,6 +7,7 @@ import { asCopied } from './copies-project.ts';
 import { describe, detailOf, findByName, removeByPath } from './network-replica.ts';
 import type { PortBatches } from './port-batch.ts';
 import { type PortRow, portStore } from './port-resource.ts';
+import { policyInChild } from './qos/qos-child.ts';
 import { addressIn, letGo } from './stretched/address.ts';
 
 /** A port as it is brought: with the subnets on which its address follows from its MAC. */
@@ -118,6 +119,7 @@ async function valuesOf(context: ChildContext, row: Brought): Promise<Record<str
     security_groups,
     allowed_address_pairs: row.allowed_address_pairs,
     port_security_enabled: row.port_security_enabled,
+    ...(await policyInChild(context, row)),
   };
 }
 

@@ -128,7 +128,15 @@ export const portResource = resource({
     boot_index: field(Type.Integer(), { column: true, show: 'never', default: 0 }),
     /** Nova's device tag of the interface; the server shows it, the port does not. */
     tag: field(nullable(Type.String()), { show: 'never', default: null }),
-    qos_policy_id: computed(() => null),
+    qos_policy_id: field(nullable(Type.String()), {
+      create: 'optional',
+      update: true,
+      column: true,
+      default: null,
+      input: nullable(Type.String({ format: 'uuid' })),
+    }),
+    /** Whether it ever had a policy: then its copies are told that it has none. */
+    qos_known: field(Type.Boolean(), { show: 'never', default: false }),
     qos_network_policy_id: computed(() => null),
     resource_request: computed(() => null, { visibleTo: ADMIN }),
     ip_allocation: computed((row: { fixed_ips: readonly unknown[] }) =>

@@ -4,7 +4,7 @@ import type { Cascade } from '../cascade/contract.ts';
 import type { Db, Tx } from '../db/database.ts';
 import { network as convention } from '../http/conventions.ts';
 import { conflict } from '../http/fault.ts';
-import type { Operation, PolicyRule, RequestContext } from '../http/service.ts';
+import type { Call, Operation, PolicyRule, RequestContext } from '../http/service.ts';
 import { crudOperations, type Given } from '../resource/crud.ts';
 import { allocateAddresses, type FixedIpRequest, releaseSome } from './address-allocation.ts';
 import { normalAddress, normalMac, parseCidr } from './address-range.ts';
@@ -15,6 +15,8 @@ import { type NetworkRow, networkStore } from './network-resource.ts';
 import type { PortEvents } from './port-events.ts';
 import { chooseMac, completePort, groupsUnguarded, lockGroups, pairsUnguarded, removePorts } from './port-make.ts';
 import { type FixedIp, type PortRow, portStore } from './port-resource.ts';
+import { withNetworkPolicies } from './qos/qos-network-policy.ts';
+import { usePolicy } from './qos/qos-use.ts';
 import { holdGivenBack } from './stretched/address.ts';
 
 export interface PortParts {
@@ -42,7 +44,7 @@ export const portRules: readonly PolicyRule[] = [
 /** The operations on ports. */
 export function portOperations(parts: PortParts): Operation[] {
   const { db, cascade, events } = parts;
-  return crudOperations<PortRow>({
+  const operations = crudOperations<PortRow>({
     db,
     convention,
     store: portStore,
@@ -75,6 +77,10 @@ export function portOperations(parts: PortParts): Operation[] {
     },
     committed: () => cascade.poke(),
   });
+  return operations.map((one) => ({
+    ...one,
+    handle: async (call: Call) => withNetworkPolicies(db.query, await one.handle(call)),
+  }));
 }
 
 /** Own ones, and those on own networks. */
@@ -92,6 +98,7 @@ async function newPort(given: Given<PortRow>, context: RequestContext, tx: Tx) {
   if (network === undefined) throw networkNotFound(networkId);
   if (network.external && !network.shared && !ownOrAdmin(network, context)) throw convention.refusal('create_port');
   enforceAttributes('create', given, network, context);
+  await usePolicy(tx, context, { kind: 'port', id: 'None' }, given.qos_policy_id);
   return completePort(tx, {
     project_id: projectOf(context, given.project_id),
     network,
@@ -109,6 +116,7 @@ async function newPort(given: Given<PortRow>, context: RequestContext, tx: Tx) {
     vnic_type: given.vnic_type,
     binding_profile: (given.binding_profile as Record<string, unknown> | null | undefined) ?? {},
     host_id: given.host_id ?? '',
+    qos_policy_id: given.qos_policy_id,
   });
 }
 
@@ -153,6 +161,8 @@ async function changedPort(
   if (network === undefined) throw networkNotFound(row.network_id);
   enforceAttributes('update', asked, network, context);
   const patch: Given<PortRow> = { ...asked };
+  await usePolicy(tx, context, { kind: 'port', id: row.id }, asked.qos_policy_id, row.qos_policy_id);
+  if (asked.qos_policy_id != null) patch.qos_known = true;
   if (asked.mac_address === null) delete patch.mac_address;
   else if (asked.mac_address !== undefined) {
     const mac = normalMac(asked.mac_address);

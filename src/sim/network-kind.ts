@@ -18,6 +18,8 @@ import {
 export interface Kind {
   readonly singular: string;
   readonly plural: string;
+  /** Where that is not the plural's. */
+  readonly path?: string;
   /** Neutron's name of the collection in its fault types (`Network` of NetworkNotFound). */
   readonly missing: (id: string) => SimFault;
   readonly rows: Map<string, Row>;
@@ -261,7 +263,7 @@ function update(kind: Kind, call: Call): Reply {
 
 /** Registers list, show, create, update, delete and tags of one collection. */
 export function addKind(world: World, service: Service, kind: Kind): void {
-  const path = `/${kind.plural.replaceAll('_', '-')}`;
+  const path = kind.path ?? `/${kind.plural.replaceAll('_', '-')}`;
   route(service, 'GET', path, (call) => list(world, kind, path, call));
   route(service, 'POST', path, (call) => create(world, kind, call));
   route(service, 'GET', `${path}/:id`, (call) => {

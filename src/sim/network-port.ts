@@ -2,6 +2,7 @@
 import { contains, ipNumber, ipText, readCidr } from './address.ts';
 import { dropForwardings } from './network-forwarding.ts';
 import { type Kind, standardFields, touch } from './network-kind.ts';
+import { checkPolicy } from './network-qos.ts';
 import { ensureDefaultGroup } from './network-security.ts';
 import { type Json, listOf, type Row, rowOf, SimFault, textOf, textsOf, type World } from './world.ts';
 
@@ -162,6 +163,7 @@ export function makePort(world: World, projectId: string, given: Row): Port {
   const isSecure = given['port_security_enabled'] !== false && isOrdinary;
   const groups = given['security_groups'] === undefined ? undefined : textsOf(given['security_groups']);
   if (groups !== undefined) checkGroups(world, groups);
+  checkPolicy(world, given);
   const base = standardFields(projectId, given);
   const port: Port = {
     ...base,
@@ -278,6 +280,7 @@ export function portKind(world: World): Kind {
       const port = world.state.ports.get(textOf(row['id']));
       if (port === undefined) throw portMissing(textOf(row['id']));
       const { fixed_ips, mac_address, ...rest } = given;
+      checkPolicy(world, given);
       if (rest['security_groups'] !== undefined) checkGroups(world, textsOf(rest['security_groups']));
       if (mac_address !== undefined && mac_address !== port.mac_address) {
         port.mac_address = readMac(world, port.network_id, mac_address);

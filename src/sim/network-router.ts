@@ -12,6 +12,7 @@ import {
   type Subnet,
   subnetMissing,
 } from './network-port.ts';
+import { checkPolicy } from './network-qos.ts';
 import { isRow, type Json, listOf, type Row, rowOf, SimFault, textOf, type World } from './world.ts';
 
 const routes_limit = 30;
@@ -315,6 +316,7 @@ function floatingKind(world: World): Kind {
         const message = `Bad floatingip request: Network ${networkId} is not a valid external network.`;
         throw new SimFault(400, message, 'BadRequest');
       }
+      checkPolicy(world, given);
       const { name: _name, ...base } = standardFields(projectId, given);
       const asked: Row = {};
       if (textOf(given['subnet_id']) !== '') asked['subnet_id'] = given['subnet_id'] ?? null;
@@ -333,7 +335,7 @@ function floatingKind(world: World): Kind {
         port_id: null,
         fixed_ip_address: null,
         status: 'DOWN',
-        qos_policy_id: null,
+        qos_policy_id: given['qos_policy_id'] ?? null,
         dns_domain: textOf(given['dns_domain']),
         dns_name: textOf(given['dns_name']),
         port_forwardings: [],
@@ -347,6 +349,8 @@ function floatingKind(world: World): Kind {
       return floating;
     },
     update: (_call, row, given) => {
+      checkPolicy(world, given);
+      if ('qos_policy_id' in given) row['qos_policy_id'] = given['qos_policy_id'] ?? null;
       if ('port_id' in given) associate(world, row, given['port_id'], given['fixed_ip_address']);
       if (typeof given['description'] === 'string') row['description'] = given['description'];
     },

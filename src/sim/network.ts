@@ -4,6 +4,7 @@ import { readCidr } from './address.ts';
 import { route, type Service } from './http.ts';
 import { addKind, default_network_quota, type Kind, standardFields } from './network-kind.ts';
 import { dropPort, networkMissing, portKind, portsOf, subnetsOf } from './network-port.ts';
+import { addQos } from './network-qos.ts';
 import { addRouters } from './network-router.ts';
 import { addSecurity } from './network-security.ts';
 import { isTrue, type Json, listOf, type Row, rowOf, seconds, SimFault, textOf, type World } from './world.ts';
@@ -33,6 +34,7 @@ const extension_aliases = [
   'port-security',
   'project-id',
   'provider',
+  'qos',
   'quotas',
   'quota_details',
   'router',
@@ -275,6 +277,7 @@ export function networkService(world: World): Service {
   addKind(world, service, subnetKind(world));
   addKind(world, service, portKind(world));
   addSecurity(world, service);
+  addQos(world, service);
   addRouters(world, service);
   addQuotas(world, service);
   route(service, 'GET', '/extensions', () => ({

@@ -94,6 +94,7 @@ export interface SimState {
   readonly securityGroups: Map<string, Row>;
   readonly securityGroupRules: Map<string, Row>;
   readonly addressGroups: Map<string, Row>;
+  readonly qosPolicies: Map<string, Row>;
   readonly networkQuotas: Map<string, Record<string, number>>;
   readonly volumes: Map<string, Volume>;
   readonly snapshots: Map<string, Snapshot>;
@@ -140,6 +141,7 @@ export function emptyState(): SimState {
     securityGroups: new Map(),
     securityGroupRules: new Map(),
     addressGroups: new Map(),
+    qosPolicies: new Map(),
     networkQuotas: new Map(),
     volumes: new Map(),
     snapshots: new Map(),

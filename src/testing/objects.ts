@@ -131,6 +131,13 @@ const aliasOf = (url: string): ObjectKind =>
   cloud(async ({ ask }) => (await ask('mine', 'GET', url))[0]?.alias ?? 'sample');
 const role = admins('/identity/v3/roles', 'role');
 
+/** A rule of the one QoS policy. */
+const qosRule = (key: string, values: object): ObjectKind =>
+  cloud(async ({ ask, id }) => {
+    const policy = await id('policy_id', 'network');
+    return (await ask('admin', 'POST', `/network/v2.0/qos/policies/${policy}/${key}s`, { [key]: values })).id;
+  });
+
 const kinds: Readonly<Record<string, ObjectKind>> = {
   'identity.domain_id': admins('/identity/v3/domains', 'domain'),
   'identity.endpoint_id': cloud(async ({ ask, id }) => {
@@ -238,6 +245,18 @@ const kinds: Readonly<Record<string, ObjectKind>> = {
     const url = `/network/v2.0/floatingips/${floatingip_id}/port_forwardings`;
     return (await ask('mine', 'POST', url, { port_forwarding })).id;
   }),
+  'network.policy_id': cloud(async ({ ask }) => {
+    const policy = { name: word(), shared: true };
+    const { id } = await ask('admin', 'POST', '/network/v2.0/qos/policies', { policy });
+    await ask('admin', 'PUT', `/network/v2.0/policies/${id}/tags/${TAG}`);
+    return id;
+  }),
+  bandwidth_limit_rule_id: qosRule('bandwidth_limit_rule', { max_kbps: 1000 }),
+  dscp_marking_rule_id: qosRule('dscp_marking_rule', { dscp_mark: 10 }),
+  minimum_bandwidth_rule_id: qosRule('minimum_bandwidth_rule', { min_kbps: 100 }),
+  minimum_packet_rate_rule_id: qosRule('minimum_packet_rate_rule', { min_kpps: 100 }),
+  packet_rate_limit_rule_id: qosRule('packet_rate_limit_rule', { max_kpps: 100 }),
+  rule_type: cloud(() => 'bandwidth_limit'),
   network_id: tagged('networks', 'network', () => ({ name: word() })),
   // The port of the server, so that it can be asked for through the server as well.
   port_id: tagged('ports', 'port', async ({ id }) => ({

@@ -8,6 +8,7 @@
  * other. Administrators see a transit as they see the networks by which Neutron itself joins highly available routers;
  * tenants do not.
  */
+import { NO_POLICY } from '../qos/qos-child.ts';
 import { randomUUID } from 'node:crypto';
 import { sql, type SqlBool } from 'kysely';
 import type { Cascade } from '../../cascade/contract.ts';
@@ -243,6 +244,7 @@ async function makeTransit(
     availability_zones: [],
     dns_domain: '',
     child: null,
+    ...NO_POLICY,
   });
   const segmentation_id = columns.provider_segmentation_id ?? 0;
   const cidr = choosePiece(topology.transit_cidr, segmentation_id, taken);
@@ -318,6 +320,7 @@ async function makeInterface(tx: Tx, router: Router, network_id: string, cidr: s
     server_made: false,
     boot_index: 0,
     tag: null,
+    ...NO_POLICY,
   });
   return { port, subnet };
 }
