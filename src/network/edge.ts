@@ -26,6 +26,9 @@ import { routerKind } from './router-replica.ts';
 import { visibleRouters } from './router-resource.ts';
 import { extraRouteOperations, routerOperations, routerRules } from './router.ts';
 import { type TaggedKind, tagOperations } from './tag.ts';
+import { trunkFeed, trunkKind } from './trunk/trunk-replica.ts';
+import { visibleTrunks } from './trunk/trunk-resource.ts';
+import { forgetTrunkPorts, trunkOperations } from './trunk/trunks.ts';
 
 export type { EdgeParts } from './edge-core.ts';
 
@@ -41,6 +44,7 @@ export function edgeOperations(parts: EdgeParts): Operation[] {
     ...extraRouteOperations(parts),
     ...floatingIpOperations(parts),
     ...portForwardingOperations(parts),
+    ...trunkOperations(parts),
     ...agentOperations(cascade),
     ...availabilityZoneOperations(cascade),
     ...quotaOperations(db, networkQuotas),
@@ -53,6 +57,7 @@ export function edgeOperations(parts: EdgeParts): Operation[] {
 export function registerEdgeKinds(parts: EdgeParts): void {
   const { db, cascade, events } = parts;
   cascade.register({ replica: routerKind as never });
+  cascade.register({ replica: trunkKind as never, feed: trunkFeed });
   cascade.register({ replica: floatingIpKind as never, feed: floatingIpFeed(db) });
   cascade.register({ feed: externalNetworkFeed(db, cascade) });
   cascade.register({ feed: abilityFeed(cascade) });
@@ -60,6 +65,7 @@ export function registerEdgeKinds(parts: EdgeParts): void {
     const ids = ports.map(({ id }) => id);
     await releaseFloatingIps(tx, parts, ids);
     await dropForwardingsOfPorts(tx, cascade, ids);
+    await forgetTrunkPorts(tx, parts, ports);
   });
   events.onUpdated((tx, port) => dropForwardingsOfAddresses(tx, cascade, port));
 }
@@ -69,6 +75,7 @@ function visibleGroups(context: RequestContext): readonly RawBuilder<SqlBool>[] 
 }
 
 const TAGGED: readonly TaggedKind[] = [
+  { collection: 'trunks', name: 'trunk', table: 'trunks', visible: visibleTrunks },
   { collection: 'policies', name: 'policy', table: 'qos_policies', visible: visiblePolicies },
   { collection: 'networks', name: 'network', table: 'networks', visible: visibleNetworks },
   { collection: 'subnets', name: 'subnet', table: 'subnets', visible: visibleSubnets },

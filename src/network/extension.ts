@@ -101,6 +101,8 @@ const EXTENSIONS: readonly (readonly [string, string, string, string])[] = [
     '2017-01-01',
   ],
   ['standard-attr-timestamp', 'Resource timestamps', 'Every object tells when it was made and changed.', '2016-09-12'],
+  ['trunk', 'Trunk Extension', 'Ports that carry the traffic of others, tagged.', '2016-01-01'],
+  ['trunk-details', 'Trunk port details', 'A parent port shows the subports of its trunk.', '2016-01-01'],
 ];
 
 const extensions = EXTENSIONS.map(([alias, name, description, day]) => ({

@@ -13,6 +13,7 @@ export const networkQuotas = createQuotas('network', {
   security_group: 10,
   security_group_rule: 100,
   rbac_policy: 10,
+  trunk: -1,
 });
 
 /**

@@ -17,6 +17,7 @@ import { chooseMac, completePort, groupsUnguarded, lockGroups, pairsUnguarded, r
 import { type FixedIp, type PortRow, portStore } from './port-resource.ts';
 import { withNetworkPolicies } from './qos/qos-network-policy.ts';
 import { usePolicy } from './qos/qos-use.ts';
+import { refuseTrunkPort, withTrunkDetails } from './trunk/trunk-port.ts';
 import { holdGivenBack } from './stretched/address.ts';
 
 export interface PortParts {
@@ -66,6 +67,7 @@ export function portOperations(parts: PortParts): Operation[] {
       await events.changed(tx, [before, row]);
     },
     removing: async (row, context, tx) => {
+      await refuseTrunkPort(tx, row.id);
       if (/^network:(router|floatingip|ha_router)/.test(row.device_owner)) {
         throw conflict(
           `Port ${row.id} cannot be deleted directly via the port API: has device owner ${row.device_owner}.`,
@@ -79,7 +81,10 @@ export function portOperations(parts: PortParts): Operation[] {
   });
   return operations.map((one) => ({
     ...one,
-    handle: async (call: Call) => withNetworkPolicies(db.query, await one.handle(call)),
+    handle: async (call: Call) => {
+      const answer = await withNetworkPolicies(db.query, await one.handle(call));
+      return withTrunkDetails(db.query, answer, [call.query.fields ?? []].flat());
+    },
   }));
 }
 

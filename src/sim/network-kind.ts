@@ -46,6 +46,7 @@ export const default_network_quota: Readonly<Record<string, number>> = {
   router: 10,
   floatingip: 50,
   rbac_policy: 10,
+  trunk: -1,
   security_group: 10,
   security_group_rule: 100,
 };

@@ -4,6 +4,7 @@ import { dropForwardings } from './network-forwarding.ts';
 import { type Kind, standardFields, touch } from './network-kind.ts';
 import { checkPolicy } from './network-qos.ts';
 import { ensureDefaultGroup } from './network-security.ts';
+import { refuseTrunkPort } from './network-trunk.ts';
 import { type Json, listOf, type Row, rowOf, SimFault, textOf, textsOf, type World } from './world.ts';
 
 export type FixedIp = { subnet_id: string; ip_address: string };
@@ -306,6 +307,7 @@ export function portKind(world: World): Kind {
         const message = `Port ${port.id} cannot be deleted directly via the port API: ${why}.`;
         throw new SimFault(409, message, 'ServicePortInUse');
       }
+      refuseTrunkPort(world, port.id);
       dropPort(world, port);
     },
   };

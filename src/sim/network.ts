@@ -7,6 +7,7 @@ import { dropPort, networkMissing, portKind, portsOf, subnetsOf } from './networ
 import { addQos } from './network-qos.ts';
 import { addRouters } from './network-router.ts';
 import { addSecurity } from './network-security.ts';
+import { addTrunks } from './network-trunk.ts';
 import { isTrue, type Json, listOf, type Row, rowOf, seconds, SimFault, textOf, type World } from './world.ts';
 
 const extension_aliases = [
@@ -278,6 +279,7 @@ export function networkService(world: World): Service {
   addKind(world, service, portKind(world));
   addSecurity(world, service);
   addQos(world, service);
+  addTrunks(world, service);
   addRouters(world, service);
   addQuotas(world, service);
   route(service, 'GET', '/extensions', () => ({

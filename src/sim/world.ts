@@ -95,6 +95,7 @@ export interface SimState {
   readonly securityGroupRules: Map<string, Row>;
   readonly addressGroups: Map<string, Row>;
   readonly qosPolicies: Map<string, Row>;
+  readonly trunks: Map<string, Row>;
   readonly networkQuotas: Map<string, Record<string, number>>;
   readonly volumes: Map<string, Volume>;
   readonly snapshots: Map<string, Snapshot>;
@@ -142,6 +143,7 @@ export function emptyState(): SimState {
     securityGroupRules: new Map(),
     addressGroups: new Map(),
     qosPolicies: new Map(),
+    trunks: new Map(),
     networkQuotas: new Map(),
     volumes: new Map(),
     snapshots: new Map(),

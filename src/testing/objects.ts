@@ -257,6 +257,10 @@ const kinds: Readonly<Record<string, ObjectKind>> = {
   minimum_packet_rate_rule_id: qosRule('minimum_packet_rate_rule', { min_kpps: 100 }),
   packet_rate_limit_rule_id: qosRule('packet_rate_limit_rule', { max_kpps: 100 }),
   rule_type: cloud(() => 'bandwidth_limit'),
+  trunk_id: tagged('trunks', 'trunk', async ({ ask, id }) => {
+    const port = { network_id: await id('network_id') };
+    return { port_id: (await ask('mine', 'POST', '/network/v2.0/ports', { port })).id };
+  }),
   network_id: tagged('networks', 'network', () => ({ name: word() })),
   // The port of the server, so that it can be asked for through the server as well.
   port_id: tagged('ports', 'port', async ({ id }) => ({
