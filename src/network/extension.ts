@@ -46,6 +46,7 @@ const EXTENSIONS: readonly (readonly [string, string, string, string])[] = [
     'A floating IP shows its port forwardings.',
     '2019-04-09',
   ],
+  ['flavors', 'Neutron Service Flavors', 'Flavors of services and the profiles behind them.', '2015-09-17'],
   ['net-mtu', 'Network MTU', 'The MTU of a network.', '2015-03-25'],
   ['network_availability_zone', 'Network Availability Zone', 'Availability zones of networks.', '2015-01-01'],
   ['pagination', 'Pagination support', 'Lists come in pages.', '2016-06-12'],

@@ -7,6 +7,7 @@ import type { Service } from '../http/service.ts';
 import { addressGroupKind } from './address-group/address-group-replica.ts';
 import { addressGroupOperations } from './address-group/address-groups.ts';
 import { edgeOperations, edgeRules, registerEdgeKinds } from './edge.ts';
+import { flavorOperations } from './flavor/flavors.ts';
 import { networkKind } from './network-replica.ts';
 import { qosPolicyKind } from './qos/qos-policy-replica.ts';
 import { qosOperations } from './qos/qos-policies.ts';
@@ -78,6 +79,7 @@ export function createNetwork({ db, cascade, topology }: NetworkDependencies): {
         ...securityGroupOperations(parts),
         ...addressGroupOperations(parts),
         ...qosOperations(parts),
+        ...flavorOperations(db),
         ...edgeOperations(edge),
       ],
       rules: [...networkResource.fieldRules, ...portResource.fieldRules, ...portRules, ...edgeRules],

@@ -261,6 +261,17 @@ const kinds: Readonly<Record<string, ObjectKind>> = {
     const port = { network_id: await id('network_id') };
     return { port_id: (await ask('mine', 'POST', '/network/v2.0/ports', { port })).id };
   }),
+  'network.flavor_id': cloud(async ({ ask }) => {
+    const flavor = { name: word(), service_type: 'L3_ROUTER_NAT' };
+    return (await ask('admin', 'POST', '/network/v2.0/flavors', { flavor })).id;
+  }),
+  'network.service_profile_id': cloud(async ({ ask, id }) => {
+    const service_profile = { metainfo: 'sample' };
+    const made = await ask('admin', 'POST', '/network/v2.0/service_profiles', { service_profile });
+    const url = `/network/v2.0/flavors/${await id('flavor_id', 'network')}/service_profiles`;
+    await ask('admin', 'POST', url, { service_profile: { id: made.id } });
+    return made.id;
+  }),
   network_id: tagged('networks', 'network', () => ({ name: word() })),
   // The port of the server, so that it can be asked for through the server as well.
   port_id: tagged('ports', 'port', async ({ id }) => ({

@@ -3,7 +3,6 @@ import { sql } from 'kysely';
 import { Type } from 'typebox';
 import type { Tx } from '../../db/database.ts';
 import { network as convention } from '../../http/conventions.ts';
-import { badRequest } from '../../http/fault.ts';
 import { type Call, type Operation, operation, type PolicyRule, type RequestContext } from '../../http/service.ts';
 import { crudOperations } from '../../resource/crud.ts';
 import { renderer } from '../../resource/render.ts';
@@ -108,18 +107,15 @@ type Change = (
 ) => Promise<Partial<TrunkRow>>;
 
 function changeOperation(parts: EdgeParts, name: string, summary: string, change: Change): Operation {
-  return operation<{ sub_ports?: unknown }>({
+  return operation<{ sub_ports: unknown }>({
     method: 'PUT',
     path: `/trunks/:trunk_id/${name}`,
     policy: rule(name, 'rule:project_member_or_admin', summary),
-    body: Type.Object({ sub_ports: Type.Optional(Type.Unknown()) }, { additionalProperties: false }),
+    body: Type.Object({ sub_ports: Type.Unknown() }, { additionalProperties: false }),
     status: 200,
     summary,
     handle: async ({ body, context, params }) => {
       const id = params.trunk_id ?? '';
-      if (body.sub_ports === undefined) {
-        throw badRequest("Failed to parse request. Required attribute 'sub_ports' not specified", 'HTTPBadRequest');
-      }
       const changed = await parts.db.transaction(async (tx) => {
         const row = await trunkStore.lock(tx, id, visibleTrunks(context));
         if (row === undefined) throw trunkNotFound(id);
