@@ -53,6 +53,8 @@ export const floatingIp = resource({
     }),
     /** Whether it ever had a policy: then its copies are told that it has none. */
     qos_known: field(Type.Boolean(), { show: 'never', default: false }),
+    dns_name: field(Text, { create: 'optional', default: '', input: nullable(Text) }),
+    dns_domain: field(Text, { create: 'optional', default: '', input: nullable(Text) }),
     port_details: computed<{ port_details?: unknown }>((row) => row.port_details ?? null),
     /** The forwardings' rows, kept here beside their own table. */
     forwardings: field(Type.Array(Type.Unsafe<Forwarding>(Type.Object({}))), { show: 'never', default: [] }),

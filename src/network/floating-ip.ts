@@ -7,6 +7,7 @@ import { conflict, Fault } from '../http/fault.ts';
 import type { Call, Operation, RequestContext } from '../http/service.ts';
 import { crudOperations, type Given } from '../resource/crud.ts';
 import { addPort, type EdgeParts, FLOATING_IP, holdAddresses, portsChanged, removePort } from './edge-core.ts';
+import { dnsDomainOf, dnsNameOf } from './dns/dns-name.ts';
 import { type ExternalSubnet, externalSubnets } from './external-network.ts';
 import { floatingIp, type FloatingIp, floatingIps, visibleFloatingIps } from './floating-ip-resource.ts';
 import { elsewhere, type FloatingIpWish, placesFor, type Target, targetOf } from './floating-ip-place.ts';
@@ -95,6 +96,8 @@ async function newFloatingIp(tx: Tx, parts: EdgeParts, given: Given<FloatingIp>,
     fixed_ip_address: target?.fixed_ip_address ?? null,
     router_id: target?.router_id ?? null,
     forwardings: [],
+    dns_name: dnsNameOf(given.dns_name),
+    dns_domain: dnsDomainOf(given.dns_domain),
     qos_policy_id: given.qos_policy_id ?? null,
     qos_known: given.qos_policy_id != null,
     tags: [],

@@ -60,7 +60,7 @@ export const networkResource = resource({
     port_security_enabled: field(Type.Boolean(), { create: 'optional', update: true, default: true, filter: true }),
     availability_zone_hints: field(Zones, { create: 'optional', default: [], column: true }),
     availability_zones: field(Zones, { default: [], column: true }),
-    dns_domain: field(Name, { create: 'optional', update: true, default: '' }),
+    dns_domain: field(Name, { create: 'optional', update: true, default: '', input: nullable(Name) }),
     provider_network_type: field(nullable(Type.String({ maxLength: 32 })), {
       name: 'provider:network_type',
       create: 'optional',

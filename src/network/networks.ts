@@ -7,6 +7,7 @@ import { network as convention } from '../http/conventions.ts';
 import { conflict } from '../http/fault.ts';
 import type { Operation, RequestContext } from '../http/service.ts';
 import { crudOperations, type Given } from '../resource/crud.ts';
+import { dnsDomainOf } from './dns/dns-name.ts';
 import { invalidInput, networkNotFound } from './network-fault.ts';
 import { ownOrAdmin, plainPolicies, projectOf, visibleNetworks } from './network-project.ts';
 import { countQuota } from './network-quota.ts';
@@ -59,6 +60,7 @@ export function networkOperations(parts: NetworkParts): Operation[] {
         provider_segmentation_id: _id,
         ...patch
       } = given;
+      if (patch.dns_domain !== undefined) patch.dns_domain = dnsDomainOf(patch.dns_domain);
       if (row.shared && given.shared === false) await refuseOthers(tx, row);
       return given.qos_policy_id == null ? patch : { ...patch, qos_known: true };
     },
@@ -97,7 +99,7 @@ async function completeNetwork(tx: Tx, parts: NetworkParts, given: Given<Network
     port_security_enabled: given.port_security_enabled ?? true,
     availability_zone_hints: hints,
     availability_zones: [...zones],
-    dns_domain: given.dns_domain ?? '',
+    dns_domain: dnsDomainOf(given.dns_domain),
     qos_policy_id,
     qos_known: qos_policy_id !== null,
     ...columns,

@@ -42,6 +42,9 @@ export interface PortWish {
   readonly server_made?: boolean | undefined;
   readonly boot_index?: number | undefined;
   readonly tag?: string | null | undefined;
+  readonly dns_name?: string | undefined;
+  readonly dns_domain?: string | undefined;
+  readonly numa_affinity_policy?: string | null | undefined;
   /** A QoS policy that the caller may use. */
   readonly qos_policy_id?: string | null | undefined;
 }
@@ -98,6 +101,9 @@ export async function completePort(tx: Tx, wish: PortWish): Promise<NewRow<PortR
     server_made: wish.server_made ?? false,
     boot_index: wish.boot_index ?? 0,
     tag: wish.tag ?? null,
+    dns_name: wish.dns_name ?? '',
+    dns_domain: wish.dns_domain ?? '',
+    numa_affinity_policy: wish.numa_affinity_policy ?? null,
     qos_policy_id: wish.qos_policy_id ?? null,
     qos_known: wish.qos_policy_id != null,
     copies_project_id: null,

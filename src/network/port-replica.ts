@@ -34,6 +34,7 @@ export function portKind(batches: PortBatches): ReplicaKind<Brought> {
         ...(await macOf(context, row)),
         ...(await valuesOf(context, row)),
         extra_dhcp_opts: row.extra_dhcp_opts,
+        ...(row.numa_affinity_policy === null ? {} : { numa_affinity_policy: row.numa_affinity_policy }),
         ...(row.vnic_type === 'normal' ? {} : { 'binding:vnic_type': row.vnic_type }),
       };
       const scope = await context.scope(row.project_id);

@@ -5,6 +5,7 @@ import { badRequest } from '../http/fault.ts';
 import { computed, field, nullable, resource, type Row, type TableOf, Timestamp } from '../resource/resource.ts';
 import { createStore } from '../resource/store.ts';
 import { copiesProject } from './copies-project.ts';
+import { assignmentsOf } from './dns/dns-name.ts';
 import { tagFilters } from './tag-filters.ts';
 
 const Name = Type.String({ maxLength: 255 });
@@ -137,6 +138,17 @@ export const portResource = resource({
     }),
     /** Whether it ever had a policy: then its copies are told that it has none. */
     qos_known: field(Type.Boolean(), { show: 'never', default: false }),
+    dns_name: field(Name, { create: 'optional', update: true, default: '', input: nullable(Name) }),
+    dns_domain: field(Name, { create: 'optional', update: true, default: '', input: nullable(Name) }),
+    dns_assignment: computed(assignmentsOf),
+    numa_affinity_policy: field(nullable(Type.String()), {
+      create: 'optional',
+      update: true,
+      default: null,
+      visibleTo: ADMIN,
+      settableBy: ADMIN,
+      input: nullable(Type.Enum(['required', 'preferred', 'legacy'])),
+    }),
     qos_network_policy_id: computed(() => null),
     resource_request: computed(() => null, { visibleTo: ADMIN }),
     ip_allocation: computed((row: { fixed_ips: readonly unknown[] }) =>

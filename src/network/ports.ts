@@ -8,6 +8,7 @@ import type { Call, Operation, PolicyRule, RequestContext } from '../http/servic
 import { crudOperations, type Given } from '../resource/crud.ts';
 import { allocateAddresses, type FixedIpRequest, releaseSome } from './address-allocation.ts';
 import { normalAddress, normalMac, parseCidr } from './address-range.ts';
+import { dnsDomainOf, dnsNameOf } from './dns/dns-name.ts';
 import { invalidAttribute, networkNotFound, portNotFound } from './network-fault.ts';
 import { callersProject, ownOrAdmin, plainPolicies, projectOf, visibleNetworks } from './network-project.ts';
 import { countQuota } from './network-quota.ts';
@@ -122,6 +123,9 @@ async function newPort(given: Given<PortRow>, context: RequestContext, tx: Tx) {
     binding_profile: (given.binding_profile as Record<string, unknown> | null | undefined) ?? {},
     host_id: given.host_id ?? '',
     qos_policy_id: given.qos_policy_id,
+    dns_name: dnsNameOf(given.dns_name),
+    dns_domain: dnsDomainOf(given.dns_domain),
+    numa_affinity_policy: given.numa_affinity_policy,
   });
 }
 
@@ -168,7 +172,8 @@ async function changedPort(
   const patch: Given<PortRow> = { ...asked };
   await usePolicy(tx, context, { kind: 'port', id: row.id }, asked.qos_policy_id, row.qos_policy_id);
   if (asked.qos_policy_id != null) patch.qos_known = true;
-  if (asked.mac_address === null) delete patch.mac_address;
+  // None asks for another one.
+  if (asked.mac_address === null) patch.mac_address = await newMac(tx, row, undefined);
   else if (asked.mac_address !== undefined) {
     const mac = normalMac(asked.mac_address);
     if (mac === row.mac_address) delete patch.mac_address;
@@ -192,6 +197,8 @@ async function changedPort(
     await lockGroups(tx, patch.security_groups, row.project_id);
   }
   if ('binding_profile' in asked) patch.binding_profile = asked.binding_profile ?? {};
+  if ('dns_name' in asked) patch.dns_name = dnsNameOf(asked.dns_name);
+  if ('dns_domain' in asked) patch.dns_domain = dnsDomainOf(asked.dns_domain);
   if ('host_id' in asked) patch.host_id = asked.host_id ?? '';
   checkGuard(row, patch);
   return patch;
@@ -210,10 +217,10 @@ function checkGuard(row: PortRow, patch: Given<PortRow>): void {
   if ((patch.allowed_address_pairs ?? row.allowed_address_pairs).length > 0) throw pairsUnguarded();
 }
 
-async function newMac(tx: Tx, row: PortRow, asked: string): Promise<string> {
+async function newMac(tx: Tx, row: PortRow, asked: string | undefined): Promise<string> {
   if (row.child !== null) {
     throw conflict(
-      `Unable to complete operation on port ${row.id}, port is already bound, port type: ovs, old_mac ${row.mac_address}, new_mac ${asked}.`,
+      `Unable to complete operation on port ${row.id}, port is already bound, port type: ovs, old_mac ${row.mac_address}, new_mac ${asked ?? 'None'}.`,
       'PortBound',
     );
   }

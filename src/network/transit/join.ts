@@ -320,6 +320,9 @@ async function makeInterface(tx: Tx, router: Router, network_id: string, cidr: s
     server_made: false,
     boot_index: 0,
     tag: null,
+    dns_name: '',
+    dns_domain: '',
+    numa_affinity_policy: null,
     ...NO_POLICY,
   });
   return { port, subnet };
