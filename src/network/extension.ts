@@ -91,6 +91,7 @@ const EXTENSIONS: readonly (readonly [string, string, string, string])[] = [
   ],
   ['qos-default', 'QoS default policy', 'A policy for the networks of a project that ask for none.', '2017-04-10'],
   ['qos-fip', 'Floating IP QoS', 'Policies of floating IPs.', '2017-07-20'],
+  ['qos-gateway-ip', 'Router gateway IP QoS', 'Policies of the gateways of routers.', '2018-09-17'],
   ['qos-port-network-policy', 'QoS port network policy ID', 'A port shows the policy of its network.', '2020-05-19'],
   ['qos-pps', 'QoS Rule Type Packet per Second Extension', 'Limits of packets a second.', '2020-12-01'],
   ['qos-pps-minimum', 'QoS minimum packet rate rule', 'Guarantees of packets a second.', '2021-07-12'],

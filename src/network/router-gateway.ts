@@ -22,14 +22,23 @@ import { invalidAttribute, networkNotFound } from './network-fault.ts';
 import { visibleNetworks } from './network-project.ts';
 import { networkStore } from './network-resource.ts';
 import { type FixedIp, type PortRow, portStore } from './port-resource.ts';
+import { usePolicy } from './qos/qos-use.ts';
 import { badRouter, gatewayInUse } from './router-fault.ts';
 import { type GatewayInfo, type GatewayRequest, type Router, routers } from './router-resource.ts';
 import { type SubnetRow, subnetStore } from './subnet-resource.ts';
 import { inCidr } from './router-route.ts';
 
-type GatewayPatch = Pick<Router, 'external_gateway_info' | 'gateway_network_id' | 'gw_port_id'>;
+type GatewayPatch = Pick<
+  Router,
+  'external_gateway_info' | 'gateway_network_id' | 'gw_port_id' | 'gateway_qos_policy_id'
+>;
 
-const NONE: GatewayPatch = { external_gateway_info: null, gateway_network_id: null, gw_port_id: null };
+const NONE: GatewayPatch = {
+  external_gateway_info: null,
+  gateway_network_id: null,
+  gw_port_id: null,
+  gateway_qos_policy_id: null,
+};
 
 /**
  * Sets, changes or clears the gateway; gives what of the router's row changes. The router must be locked.
@@ -56,14 +65,17 @@ export async function setGateway(
   if (network === undefined) throw networkNotFound(asked.network_id);
   if (!network.external) throw badRouter(`Network ${network.id} is not an external network`);
   const enable_snat = asked.enable_snat ?? (moves ? true : (current?.enable_snat ?? true));
+  const before = current?.qos_policy_id ?? null;
+  await usePolicy(tx, context, { kind: 'router', id: router.id }, asked.qos_policy_id, before);
+  const policy = asked.qos_policy_id === undefined && !moves ? before : (asked.qos_policy_id ?? null);
   if (current !== undefined && port !== undefined && !moves && asked.external_fixed_ips === undefined) {
-    return patchOf(network.id, port, enable_snat);
+    return patchOf(network.id, port, enable_snat, policy);
   }
   const subnets = await subnetStore.select(tx, [sql<boolean>`network_id = ${network.id}`]);
   await refuseOverlap(tx, router.id, subnets);
   const fixedIps = wishes(asked.external_fixed_ips ?? [], subnets);
   if (port !== undefined) await dropGatewayPort(tx, parts, port);
-  return patchOf(network.id, await addGatewayPort(tx, router.id, network.id, fixedIps, subnets), enable_snat);
+  return patchOf(network.id, await addGatewayPort(tx, router.id, network.id, fixedIps, subnets), enable_snat, policy);
 }
 
 /** The gateway's port goes with a router that goes. */
@@ -87,13 +99,25 @@ export async function completeGateway(db: Db, routerId: string, subnetIds: reado
       if (port.fixed_ips.some((fixedIp) => fixedIp.subnet_id === subnet_id)) continue;
       port = await addAddress(tx, port, { subnet_id });
     }
-    await routers.update(tx, routerId, patchOf(info.network_id, port, info.enable_snat), { revise: false });
+    await routers.update(tx, routerId, patchOf(info.network_id, port, info.enable_snat, router.gateway_qos_policy_id), {
+      revise: false,
+    });
   });
 }
 
-function patchOf(network_id: string, port: PortRow, enable_snat: boolean): GatewayPatch {
-  const external_gateway_info: GatewayInfo = { network_id, external_fixed_ips: port.fixed_ips, enable_snat };
-  return { external_gateway_info, gateway_network_id: network_id, gw_port_id: port.id };
+function patchOf(network_id: string, port: PortRow, enable_snat: boolean, policy: string | null): GatewayPatch {
+  const external_gateway_info: GatewayInfo = {
+    network_id,
+    external_fixed_ips: port.fixed_ips,
+    enable_snat,
+    ...(policy === null ? {} : { qos_policy_id: policy }),
+  };
+  return {
+    external_gateway_info,
+    gateway_network_id: network_id,
+    gw_port_id: port.id,
+    gateway_qos_policy_id: policy,
+  };
 }
 
 /** What was asked for, with the rights that its parts need; undefined for no gateway. */

@@ -30,6 +30,7 @@ interface ChildRouter {
   readonly external_gateway_info: {
     readonly network_id: string;
     readonly enable_snat?: boolean;
+    readonly qos_policy_id?: string | null;
     readonly external_fixed_ips?: readonly { readonly subnet_id?: string; readonly ip_address?: string }[];
   } | null;
 }
@@ -103,7 +104,7 @@ export const routerKind: ReplicaKind<Router> = {
     const changes = {
       ...(there.admin_state_up === row.admin_state_up ? {} : { admin_state_up: row.admin_state_up }),
       ...(there.description === description(row) ? {} : { description: description(row) }),
-      ...(sameGateway(there, gateway) ? {} : { external_gateway_info: gateway }),
+      ...(sameGateway(there, gateway) ? {} : { external_gateway_info: withPolicyGone(there, gateway) }),
       ...(withoutRoutes(routes, kept).length === 0 ? {} : { routes }),
     };
     if (Object.keys(changes).length > 0) await whileInUse(copy.update(changes));
@@ -255,7 +256,15 @@ async function wantedGateway(context: ChildContext, row: Router): Promise<ChildR
     const childId = mine.get(subnet_id);
     return childId === undefined ? [] : [{ subnet_id: childId, ip_address }];
   });
-  return { network_id, enable_snat: info.enable_snat, external_fixed_ips };
+  const policy = info.qos_policy_id;
+  const qos = policy === undefined ? {} : { qos_policy_id: (await context.ensure('qos_policy', policy)).child_id };
+  return { network_id, enable_snat: info.enable_snat, external_fixed_ips, ...qos };
+}
+
+/** A child keeps the policy that a gateway has until it is told of none. */
+function withPolicyGone(there: ChildRouter, wanted: ChildRouter['external_gateway_info']) {
+  const isGone = wanted !== null && wanted.qos_policy_id === undefined && there.external_gateway_info?.qos_policy_id;
+  return isGone ? { ...wanted, qos_policy_id: null } : wanted;
 }
 
 function sameGateway(there: ChildRouter, wanted: ChildRouter['external_gateway_info']): boolean {
@@ -269,6 +278,7 @@ function sameGateway(there: ChildRouter, wanted: ChildRouter['external_gateway_i
   return (
     info.network_id === wanted.network_id &&
     (info.enable_snat ?? true) === wanted.enable_snat &&
+    (info.qos_policy_id ?? null) === (wanted.qos_policy_id ?? null) &&
     addresses(info) === addresses(wanted)
   );
 }

@@ -2,7 +2,7 @@
 import { type RawBuilder, sql, type SqlBool } from 'kysely';
 import { Type } from 'typebox';
 import type { RequestContext } from '../http/service.ts';
-import { computed, field, resource, Timestamp, type BaseRow, type Row } from '../resource/resource.ts';
+import { nullable, computed, field, resource, Timestamp, type BaseRow, type Row } from '../resource/resource.ts';
 import { createStore } from '../resource/store.ts';
 import { tagFilters } from './tag-filters.ts';
 
@@ -26,6 +26,7 @@ const GatewayInput = Type.Union([
       network_id: Type.Optional(Type.Union([Type.String({ format: 'uuid' }), Type.Null()])),
       enable_snat: Type.Optional(Type.Boolean()),
       external_fixed_ips: Type.Optional(Type.Array(FixedIp, { maxItems: 64 })),
+      qos_policy_id: Type.Optional(nullable(Type.String({ format: 'uuid' }))),
     },
     { additionalProperties: false },
   ),
@@ -36,15 +37,23 @@ const Gateway = Type.Union([
     network_id: Type.String(),
     external_fixed_ips: Type.Array(Type.Object({ subnet_id: Type.String(), ip_address: Type.String() })),
     enable_snat: Type.Boolean(),
+    qos_policy_id: Type.Optional(Type.String()),
   }),
 ]);
 
 export type Routes = { destination: string; nexthop: string }[];
-export type GatewayInfo = { network_id: string; external_fixed_ips: FixedIps; enable_snat: boolean };
+export type GatewayInfo = {
+  network_id: string;
+  external_fixed_ips: FixedIps;
+  enable_snat: boolean;
+  /** Shown only where there is one, as Neutron does. */
+  qos_policy_id?: string;
+};
 export type FixedIps = { subnet_id: string; ip_address: string }[];
 export interface GatewayRequest {
   readonly network_id?: string | null;
   readonly enable_snat?: boolean;
+  readonly qos_policy_id?: string | null;
   readonly external_fixed_ips?: readonly { readonly subnet_id?: string; readonly ip_address?: string }[];
 }
 
@@ -69,6 +78,11 @@ export const router = resource({
     status: field(Type.String(), { filter: true, sort: true, default: 'ACTIVE' }),
     external_gateway_info: field(Gateway, { create: 'optional', update: true, input: GatewayInput, default: null }),
     gw_port_id: field(Type.Union([Type.String(), Type.Null()]), { column: true, show: 'never' }),
+    gateway_qos_policy_id: field(Type.Union([Type.String(), Type.Null()]), {
+      column: true,
+      show: 'never',
+      default: null,
+    }),
     gateway_network_id: field(Type.Union([Type.String(), Type.Null()]), { column: true, show: 'never' }),
     description: field(Name, { create: 'optional', update: true, filter: true, default: '' }),
     availability_zones: computed<{ zones?: string[]; availability_zone_hints: string[] }>(

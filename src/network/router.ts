@@ -104,6 +104,7 @@ function newRouter(given: Given<Router>, context: RequestContext) {
     external_gateway_info: given.external_gateway_info ?? null,
     gateway_network_id: null,
     gw_port_id: null,
+    gateway_qos_policy_id: null,
     routes: [],
     tags: [],
   };

@@ -60,7 +60,16 @@ function setGateway(world: World, router: Row, asked: Json | undefined): void {
   });
   port.status = 'ACTIVE';
   const enable_snat = info['enable_snat'] ?? true;
-  router['external_gateway_info'] = { network_id: wanted, external_fixed_ips: port.fixed_ips, enable_snat };
+  const asksForPolicy = info['qos_policy_id'] !== undefined;
+  const before = rowOf(router['external_gateway_info'])['qos_policy_id'];
+  const policy = textOf(asksForPolicy ? info['qos_policy_id'] : before);
+  checkPolicy(world, { qos_policy_id: policy });
+  router['external_gateway_info'] = {
+    network_id: wanted,
+    external_fixed_ips: port.fixed_ips,
+    enable_snat,
+    ...(policy === '' ? {} : { qos_policy_id: policy }),
+  };
 }
 
 function setRoutes(world: World, router: Row, routes: readonly Row[]): void {

@@ -25,6 +25,7 @@ const USERS: readonly User[] = [
   { table: 'ports', column: 'qos_policy_id', name: 'port' },
   { table: 'networks', column: 'qos_policy_id', name: 'network' },
   { table: 'floating_ips', column: 'qos_policy_id', name: 'floatingip' },
+  { table: 'routers', column: 'gateway_qos_policy_id', name: 'router' },
 ];
 
 /**
@@ -37,7 +38,7 @@ const USERS: readonly User[] = [
 export async function usePolicy(
   tx: Tx,
   context: RequestContext,
-  on: { readonly kind: 'network' | 'port' | 'floatingip'; readonly id: string },
+  on: { readonly kind: 'network' | 'port' | 'floatingip' | 'router'; readonly id: string },
   wanted: string | null | undefined,
   before: string | null = null,
 ): Promise<void> {
@@ -50,7 +51,7 @@ export async function usePolicy(
   const policy = await qosPolicyStore.find(tx, wanted, visiblePolicies(context));
   const kept = await sql`select 1 from qos_policies where id = ${wanted} for key share`.execute(tx);
   if (policy === undefined || kept.rows.length === 0) throw qosPolicyNotFound(wanted);
-  if (on.kind !== 'floatingip') refuseUnsupported(policy.rule_rows, on.kind, on.id);
+  if (on.kind === 'network' || on.kind === 'port') refuseUnsupported(policy.rule_rows, on.kind, on.id);
 }
 
 /** @throws Fault 409 for a rule of a type that no child enforces for such an object */
