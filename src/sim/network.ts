@@ -52,6 +52,7 @@ const extension_aliases = [
   'stateful-security-group',
   'subnet_allocation',
   'subnet-service-types',
+  'trunk',
 ];
 
 const aliasesOf = ({ networking: { without, beside } }: World): string[] =>

@@ -6,6 +6,7 @@ import { conflict, type Fault, notFound } from '../../http/fault.ts';
 import type { Call, Operation, RequestContext } from '../../http/service.ts';
 import type { Given } from '../../resource/crud.ts';
 import { nestedOperations } from '../../resource/nested.ts';
+import { abilityOf } from '../ability.ts';
 import { normalAddress } from '../address-range.ts';
 import type { EdgeParts } from '../edge-core.ts';
 import { externalSubnets } from '../external-network.ts';
@@ -143,6 +144,8 @@ async function settle(
   const isSamePort = before?.internal_port_id === wanted.internal_port_id;
   if (!isSamePort) await refuseTied(tx, wanted);
   if (floating.port_id !== null) throw alreadyTied(floating, wanted);
+  const refusal = (await abilityOf(tx, floating.child)).refusal('port_forwarding');
+  if (refusal !== undefined) throw conflict(`${refusal.tenant}.`, 'PortForwardingNotSupported');
   const port = await portStore.find(tx, wanted.internal_port_id);
   if (port === undefined || !isOwn(port, context)) throw portNotFound(wanted.internal_port_id);
   const subnetId = subnetOf(port, wanted, before !== undefined);

@@ -3,6 +3,8 @@
  * with it, when the first subport comes.
  */
 import type { Queryable, Tx } from '../../db/database.ts';
+import { conflict } from '../../http/fault.ts';
+import { abilityOf } from '../ability.ts';
 import type { EdgeParts } from '../edge-core.ts';
 import type { PortRow } from '../port-resource.ts';
 import { placesOfPort } from '../stretched/place.ts';
@@ -12,7 +14,7 @@ import { elsewhere } from './trunk-fault.ts';
  * Settles where a trunk is, and has its ports be there.
  * @param known the child that it is in already
  * @returns undefined while it has no subports and its parent may be in several
- * @throws Fault 409 where its ports cannot be in one child
+ * @throws Fault 409 where its ports cannot be in one child, or the child has no trunks
  */
 export async function settleTrunk(
   tx: Tx,
@@ -35,6 +37,8 @@ export async function settleTrunk(
   const child =
     common.length === 1 ? common[0] : (await parts.cascade.schedule(tx, { binary: 'nova-compute', ...among }))?.child;
   if (child === undefined) throw elsewhere(subPorts[0]?.id ?? '', parent.id);
+  const refusal = (await abilityOf(tx, child)).refusal('trunks');
+  if (refusal !== undefined) throw conflict(`${refusal.tenant}.`, 'TrunkNotSupported');
   for (const port of [parent, ...subPorts]) {
     if (!(await parts.bindNetwork(tx, port.network_id, child))) throw elsewhere(port.id, parent.id);
     await parts.cascade.wantReplica(tx, child, 'port', port.id);

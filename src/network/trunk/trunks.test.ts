@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
+import { sql } from 'kysely';
 import { describe, expect, it, vi } from 'vitest';
 import { networkTest } from '../testing.ts';
 
-const { call, make, cascade, sims } = await networkTest(['east', 'west']);
+const { call, make, cascade, db, sims } = await networkTest(['east', 'west']);
 const { east } = sims as { east: NonNullable<(typeof sims)[string]> };
 await cascade.start();
 
@@ -113,6 +114,23 @@ describe('trunks', () => {
     await eventually(() => expect(tagsOf(id)).toEqual([5]));
     const { network_id } = (await call('alice', 'GET', `/ports/${free}`)).body.port;
     expect((await call('alice', 'GET', `/networks/${network_id}`)).body.network.availability_zones).toEqual(['east']);
+  });
+
+  it('are refused where the child has none', async () => {
+    const [parent = '', sub = ''] = await portsIn('west', 2);
+    await eventually(async () => {
+      const known = await sql`select 1 from child_abilities where child = 'west'`.execute(db.query);
+      expect(known.rows).toHaveLength(1);
+    });
+    await sql`update child_abilities set facts = jsonb_set(facts, '{extensions}', '[]') where child = 'west'`.execute(
+      db.query,
+    );
+    const refused = await newTrunk(parent, { sub_ports: [vlan(sub, 5)] });
+    expect([...fault(refused), refused.body.NeutronError.message]).toEqual([
+      409,
+      'TrunkNotSupported',
+      'the availability zone west cannot take part in trunks: the cloud below does not have the network extension trunk.',
+    ]);
   });
 
   it('take a port once, whoever asks twice at once', async () => {
