@@ -1,5 +1,6 @@
 /** The `headwater` command. */
 import { Command } from 'commander';
+import { check, type CheckOptions } from './check/check.ts';
 import { ConfigError } from './config.ts';
 import { demo } from './demo.ts';
 import { writeCoverage } from './docs.ts';
@@ -23,6 +24,17 @@ program
   .option('--data-dir <folder>', 'where everything is kept', '.headwater')
   .option('--reset', 'forget everything and start over')
   .action(async (options: { listen: string; dataDir: string; reset?: boolean }) => demo(options));
+
+program
+  .command('check')
+  .description('walk children and print what holds, what is missing and what tenants lose by it')
+  .argument('[child...]', 'names of the children; all where none is named')
+  .option('-c, --config <file>', 'the configuration file', 'headwater.yaml')
+  .option('--try', 'make a network on a VLAN of each range and take it away again, to see whether the child takes it')
+  .option('--json', 'print JSON')
+  .action(async (children: string[], options: CheckOptions) => {
+    process.exitCode = await check(children, options);
+  });
 
 program
   .command('docs')

@@ -156,7 +156,7 @@ export async function assemble(options: AssemblyOptions): Promise<Assembly> {
 export async function startParent(config: Config, options: ParentOptions): Promise<Parent> {
   const { log } = options;
   const metrics = createMetrics();
-  const entries = config.children.map((child) => ({ child, entry: entryOf(child.cloud, options) }));
+  const entries = config.children.map((child) => ({ child, entry: entryOf(child.cloud, options.clouds) }));
   mkdirSync(config.data_dir, { recursive: true, mode: 0o755 });
   const embedded =
     config.database.url === undefined
@@ -205,8 +205,12 @@ function forOperator(error: unknown): never {
   throw new ConfigError(error instanceof Error ? error.message : String(error));
 }
 
-function entryOf(cloud: string, options: ParentOptions): CloudEntry {
-  const given = options.clouds?.[cloud];
+/**
+ * How a cloud is reached: as given, else as the clouds.yaml says.
+ * @throws ConfigError where neither knows it
+ */
+export function entryOf(cloud: string, clouds: ParentOptions['clouds']): CloudEntry {
+  const given = clouds?.[cloud];
   if (given !== undefined) return given;
   try {
     return loadCloud(cloud);
