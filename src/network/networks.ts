@@ -16,7 +16,14 @@ import { portStore } from './port-resource.ts';
 import { ensureDefaultGroup } from './security-group-default.ts';
 import { defaultPolicy, usePolicy } from './qos/qos-use.ts';
 import { routersFollowNetwork } from './router-interface.ts';
-import { isStretched, physicalOf, type StretchedParts, wantThere, zonesOfChildren } from './stretched/place.ts';
+import {
+  isStretched,
+  joinedBy,
+  physicalOf,
+  type StretchedParts,
+  wantThere,
+  zonesOfChildren,
+} from './stretched/place.ts';
 import { refuseProviderChange } from './stretched/provider.ts';
 import { planNetwork } from './stretched/plan.ts';
 import { takeSegment } from './stretched/segment.ts';
@@ -80,7 +87,7 @@ async function completeNetwork(tx: Tx, parts: NetworkParts, given: Given<Network
   const plan = await planNetwork(tx, parts, given, hints);
   const { columns, physical } = await takeSegment(tx, id, plan.segment);
   const zones =
-    physical === undefined ? plan.zones : await zonesOfChildren(tx, parts.cascade, Object.keys(physical.children));
+    physical === undefined ? plan.zones : await zonesOfChildren(tx, parts.cascade, (await joinedBy(tx, physical)).able);
   const mtu_max = physical?.mtu ?? TENANT_MTU;
   refuseMtu(given.mtu, mtu_max);
   return {

@@ -6,6 +6,7 @@ import { sql } from 'kysely';
 import type { ChildContext, ReplicaKind } from '../cascade/contract.ts';
 import { Later } from '../cascade/later.ts';
 import type { Db } from '../db/database.ts';
+import { abilityOf } from './ability.ts';
 import type { CloudScope } from '../openstack/contract.ts';
 import { CloudError } from '../openstack/error.ts';
 import { portsOfDevice, ROUTER_INTERFACE, childrenOfNetworks } from './edge-core.ts';
@@ -26,6 +27,8 @@ interface ChildRouter {
   readonly id: string;
   readonly description?: string;
   readonly admin_state_up: boolean;
+  /** Only where the child has distributed routers, and to its administrators. */
+  readonly distributed?: boolean;
   readonly routes?: Routes;
   readonly external_gateway_info: {
     readonly network_id: string;
@@ -81,7 +84,14 @@ export const routerKind: ReplicaKind<Router> = {
       service: 'network',
       method: 'POST',
       path: '/routers',
-      body: { router: { name: row.id, description: description(row), admin_state_up: row.admin_state_up } },
+      body: {
+        router: {
+          name: row.id,
+          description: description(row),
+          admin_state_up: row.admin_state_up,
+          ...(await distributionIn(context, row)),
+        },
+      },
       scope: await context.scope(row.project_id),
     });
     return { child_id: body.router.id, detail: { project_id: row.project_id }, current: false };
@@ -97,6 +107,7 @@ export const routerKind: ReplicaKind<Router> = {
     const routes = await routesIn(row, reach, context.child, (child, version) =>
       transitAddress(context.db, transit, child, version),
     );
+    await redistribute(context, row, copy, there);
     // Routes go before the interfaces they lead over, and come after them.
     const kept = (there.routes ?? []).filter((route) => withoutRoutes([route], routes).length === 0);
     if (kept.length < (there.routes ?? []).length) await copy.update({ routes: kept });
@@ -124,9 +135,31 @@ export const routerKind: ReplicaKind<Router> = {
 
 const description = (row: Router): string => `Headwater: ${row.name}`.slice(0, 255);
 
+/**
+ * What to say of a router's distribution over the child's hosts: as the parent says, whatever the child has for a
+ * default, since the transit of a distributed one is reached by nobody outside of the host. Children without distributed
+ * routers, and accounts that may not choose, do not know the word.
+ */
+async function distributionIn(context: ChildContext, row: Router): Promise<{ readonly distributed?: boolean }> {
+  const ability = await abilityOf(context.db.query, context.child);
+  const mayChoose = ability.has_distributed_routers && ability.facts?.provider_networks === true;
+  return mayChoose ? { distributed: row.distributed } : {};
+}
+
+/** Distributes or centralizes a copy that is otherwise; a child lets that be done to a router only while it is down. */
+async function redistribute(context: ChildContext, row: Router, copy: Copy, there: ChildRouter): Promise<void> {
+  const { distributed } = await distributionIn(context, row);
+  if (distributed === undefined || there.distributed === undefined || there.distributed === distributed) return;
+  if (there.admin_state_up) await whileInUse(copy.update({ admin_state_up: false }));
+  await whileInUse(copy.update({ distributed }));
+  await whileInUse(copy.update({ admin_state_up: row.admin_state_up }));
+}
+
 async function setStatus(db: Db, id: string, from: string, to: string): Promise<void> {
   await sql`update routers set status = ${to} where id = ${id} and status = ${from}`.execute(db.query);
 }
+
+type Copy = ReturnType<typeof createCopy>;
 
 /** The calls about one copy. */
 function createCopy(context: ChildContext, childId: string, scope: CloudScope) {
@@ -212,7 +245,7 @@ async function transitAddress(db: Db, transit: Transit | undefined, child: strin
 /** Adds what is missing and takes away what is too much. */
 async function matchInterfaces(
   context: ChildContext,
-  copy: ReturnType<typeof createCopy>,
+  copy: Copy,
   wanted: readonly Interface[],
   there: readonly ChildPort[],
 ): Promise<void> {

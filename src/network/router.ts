@@ -70,6 +70,7 @@ export function routerOperations(parts: EdgeParts): Operation[] {
       const options = { requestId: context.requestId };
       const leadsElsewhere =
         row.gateway_network_id !== before.gateway_network_id ||
+        row.distributed !== before.distributed ||
         JSON.stringify(row.routes) !== JSON.stringify(before.routes);
       return leadsElsewhere ? joinRouter(tx, parts, row.id, options) : cascade.revise(tx, 'router', row.id, options);
     },

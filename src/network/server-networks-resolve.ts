@@ -26,11 +26,12 @@ export async function resolveNetworks(
     asked === 'any' ? await onlyNetwork(query, context, wanted === 'auto') : await named(query, context, asked);
   for (const network of networks) refuseUnusable(network);
   await checkAddresses(query, context, requests);
-  const [ports, ...routed] = await Promise.all([
+  const [ports, ...possible] = await Promise.all([
     placesOfPorts(query, requests),
+    ...networks.map((network) => possibleChildren(query, topology, network)),
     ...networks.map(({ id }) => childrenWithinReach(query, topology, id)),
   ]);
-  return { requests, children: childrenOf(topology, networks, ports, routed) };
+  return { requests, children: childrenOf(ports, possible) };
 }
 
 interface Resolved {
@@ -119,14 +120,10 @@ function refuseUnusable(network: NetworkRow): void {
 
 /** Networks and ports that live somewhere say where the server may be; there must be a place that suits all of them. */
 function childrenOf(
-  topology: NetworkTopology,
-  networks: readonly NetworkRow[],
   ports: readonly string[],
-  routed: readonly (readonly string[] | undefined)[],
+  possible: readonly (readonly string[] | undefined)[],
 ): readonly string[] | undefined {
-  const places = [...networks.map((network) => possibleChildren(topology, network)), ...routed].flatMap((possible) =>
-    possible === undefined ? [] : [possible],
-  );
+  const places = possible.filter((children) => children !== undefined);
   const [first, ...others] = [...places, ...ports.map((child) => [child])];
   if (first === undefined) return undefined;
   const common = first.filter((child) => others.every((children) => children.includes(child)));

@@ -3,7 +3,7 @@ import { sql } from 'kysely';
 import { afterAll } from 'vitest';
 import { createCascade, type RunningCascade } from '../cascade/cascade.ts';
 import { createCloudClient } from '../openstack/client.ts';
-import { createSimCloud, type SimCloud } from '../sim/cloud.ts';
+import { createSimCloud, type SimCloud, type SimCloudOptions } from '../sim/cloud.ts';
 import { silent, type TestAnswer, testApi } from '../testing/api.ts';
 import { testDatabase } from '../testing/database.ts';
 import { createNetwork, type ServerNetworks } from './index.ts';
@@ -25,10 +25,12 @@ export interface NetworkTest {
  * Call it once at the top of a file.
  * @param names of the children; each serves a zone of its name
  * @param topology what joins them; nothing where it is not said
+ * @param networking what a child's networking has and lacks, by its name
  */
 export async function networkTest(
   names: readonly string[] = [],
   topology: NetworkTopology = NO_TOPOLOGY,
+  networking: Readonly<Record<string, NonNullable<SimCloudOptions['networking']>>> = {},
 ): Promise<NetworkTest> {
   const db = await testDatabase();
   await sql`insert into identity_domains (id, name) values ('default', 'Default') on conflict do nothing`.execute(
@@ -39,7 +41,7 @@ export async function networkTest(
   const sims: Record<string, SimCloud> = {};
   const children = [];
   for (const name of names) {
-    const sim = await createSimCloud({ name });
+    const sim = await createSimCloud({ name, networking: networking[name] ?? {} });
     sims[name] = sim;
     const entry = { name, auth_type: 'password' as const, ...sim.cloudsYamlEntry };
     const api = createCloudClient({ entry, name, backoff_ms: 1 });

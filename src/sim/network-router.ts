@@ -185,14 +185,21 @@ function removeInterface(world: World, router: Row, call: Call): Reply {
 }
 
 function routerKind(world: World): Kind {
-  const settable = ['name', 'description', 'admin_state_up', 'external_gateway_info'];
+  const isDistributing = world.networking.beside.includes('dvr');
+  const settable = [
+    'name',
+    'description',
+    'admin_state_up',
+    'external_gateway_info',
+    ...(isDistributing ? ['distributed'] : []),
+  ];
   return {
     singular: 'router',
     plural: 'routers',
     rows: world.state.routers,
     missing: routerMissing,
-    creatable: [...settable, 'availability_zone_hints', 'ha', 'distributed', 'flavor_id', 'tags'],
-    updatable: [...settable, 'routes', 'ha', 'distributed'],
+    creatable: [...settable, 'availability_zone_hints', 'ha', 'flavor_id', 'tags'],
+    updatable: [...settable, 'routes', 'ha'],
     required: [],
     isQuotaed: true,
     isTagged: true,
@@ -205,12 +212,18 @@ function routerKind(world: World): Kind {
         availability_zones: [],
         availability_zone_hints: given['availability_zone_hints'] ?? [],
         routes: [],
+        ...(isDistributing ? { distributed: given['distributed'] ?? true } : {}),
       };
       if (given['external_gateway_info'] !== undefined) setGateway(world, router, given['external_gateway_info']);
       return router;
     },
     update: (_call, row, given) => {
       const { external_gateway_info, routes, ...rest } = given;
+      if (rest['distributed'] !== undefined && rest['distributed'] !== row['distributed'] && row['admin_state_up']) {
+        const message =
+          'Bad router request: Cannot upgrade active router to distributed. Please set router admin_state_up to False prior to upgrade.';
+        throw new SimFault(400, message, 'BadRequest');
+      }
       if (external_gateway_info !== undefined) setGateway(world, row, external_gateway_info);
       if (routes !== undefined) setRoutes(world, row, listOf(routes).map(rowOf));
       Object.assign(row, rest);

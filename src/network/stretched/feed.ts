@@ -6,7 +6,7 @@ import { sql } from 'kysely';
 import { applyEach } from '../../cascade/apply-each.ts';
 import type { ChildContext, Feed } from '../../cascade/contract.ts';
 import type { Queryable } from '../../db/database.ts';
-import { type StretchedParts, zonesOfChildren } from './place.ts';
+import { joinedBy, type StretchedParts, zonesOfChildren } from './place.ts';
 
 interface ChildPort {
   readonly id: string;
@@ -64,9 +64,10 @@ async function copiesIn({ db, child }: ChildContext): Promise<Copy[]> {
 
 /** The zones of each stretched network, as the operator's configuration and the aggregates have them now. */
 async function refreshZones({ cascade, topology }: StretchedParts, { db, child }: ChildContext): Promise<void> {
-  for (const { name, children } of topology.physical_networks) {
-    if (!(child in children)) continue;
-    const zones = await zonesOfChildren(db.query, cascade, Object.keys(children));
+  for (const physical of topology.physical_networks) {
+    const { name } = physical;
+    if (!(child in physical.children)) continue;
+    const zones = await zonesOfChildren(db.query, cascade, (await joinedBy(db.query, physical)).able);
     await sql`update networks set availability_zones = ${zones}::text[]
       where provider_physical_network = ${name} and availability_zones <> ${zones}::text[]`.execute(db.query);
   }

@@ -2,6 +2,8 @@
 import { sql } from 'kysely';
 import type { Cascade } from '../../cascade/contract.ts';
 import type { Queryable, Tx } from '../../db/database.ts';
+import { conflict } from '../../http/fault.ts';
+import { abilitiesOf, type Refusal } from '../ability.ts';
 import { type NetworkRow, networkStore } from '../network-resource.ts';
 import type { PortRow } from '../port-resource.ts';
 import type { NetworkTopology, PhysicalNetwork } from '../topology.ts';
@@ -23,12 +25,36 @@ export function physicalOf(
   return topology.physical_networks.find(({ name }) => name === row.provider_physical_network);
 }
 
+/** The children that a physical network joins, as far as they are able to take part. */
+export interface Joined {
+  readonly able: readonly string[];
+  /** Why the others are not, by child. */
+  readonly refusals: ReadonlyMap<string, Refusal>;
+}
+
+/** Which of the children of a physical network can have stretched networks, as they were last asked. One query. */
+export async function joinedBy(query: Queryable, physical: PhysicalNetwork | undefined): Promise<Joined> {
+  const entries = Object.entries(physical?.children ?? {});
+  const abilities = await abilitiesOf(
+    query,
+    entries.map(([child]) => child),
+  );
+  const refusals = new Map(
+    entries.flatMap(([child, name]) => {
+      const refusal = abilities.get(child)?.refusal('stretched', name);
+      return refusal === undefined ? [] : [[child, refusal] as const];
+    }),
+  );
+  return { able: entries.flatMap(([child]) => (refusals.has(child) ? [] : [child])), refusals };
+}
+
 /** Children that a network may have ports in: undefined where it is nowhere yet and may be anywhere. */
-export function possibleChildren(
+export async function possibleChildren(
+  query: Queryable,
   topology: NetworkTopology,
   row: Pick<NetworkRow, 'provider_physical_network' | 'child'>,
-): readonly string[] | undefined {
-  if (isStretched(row)) return Object.keys(physicalOf(topology, row)?.children ?? {});
+): Promise<readonly string[] | undefined> {
+  if (isStretched(row)) return (await joinedBy(query, physicalOf(topology, row))).able;
   return row.child === null ? undefined : [row.child];
 }
 
@@ -45,6 +71,7 @@ export async function zonesOfChildren(
 /**
  * Says that a stretched network is to be in a child, too. Twice: it is wanted there already, which costs one read.
  * @returns whether it was not there before; undefined where the child has no part in its physical network
+ * @throws Fault 409 where the child has a part in it, but cannot take part in such networks
  */
 export async function wantThere(
   tx: Tx,
@@ -52,11 +79,16 @@ export async function wantThere(
   row: Pick<NetworkRow, 'id' | 'provider_physical_network' | 'child'>,
   child: string,
 ): Promise<boolean | undefined> {
-  if (possibleChildren(topology, row)?.includes(child) !== true) return undefined;
+  const physical = physicalOf(topology, row);
+  if (physical === undefined || !Object.hasOwn(physical.children, child)) return undefined;
   const there = () =>
     sql`select 1 from replicas
     where kind = 'network' and resource_id = ${row.id} and child = ${child} and not retiring`.execute(tx);
   if ((await there()).rows.length > 0) return false;
+  const refusal = (await joinedBy(tx, physical)).refusals.get(child);
+  if (refusal !== undefined) {
+    throw conflict(`Network ${row.id} cannot be used here: ${refusal.tenant}.`, 'NetworkAvailabilityZoneNotJoined');
+  }
   // Whoever adds a router's interface right now either sees the copy or is waited for here.
   await sql`select 1 from networks where id = ${row.id} for no key update`.execute(tx);
   if ((await there()).rows.length > 0) return false;
@@ -78,5 +110,5 @@ export async function placesOfPort(
   const [bound] = ofKind('port');
   if (bound !== undefined) return [bound];
   const network = await networkStore.find(query, port.network_id);
-  return (network === undefined ? undefined : possibleChildren(topology, network)) ?? ofKind('network');
+  return (network === undefined ? undefined : await possibleChildren(query, topology, network)) ?? ofKind('network');
 }

@@ -1,10 +1,10 @@
 /** Where a new network is going to live, by its provider attributes, its hints and the operator's default. */
 import type { Cascade } from '../../cascade/contract.ts';
 import type { Queryable } from '../../db/database.ts';
-import { badRequest, notFound } from '../../http/fault.ts';
+import { badRequest, conflict, notFound } from '../../http/fault.ts';
 import { invalidInput } from '../network-fault.ts';
 import type { NetworkTopology, PhysicalNetwork } from '../topology.ts';
-import { zonesOfChildren } from './place.ts';
+import { joinedBy, zonesOfChildren } from './place.ts';
 import { OVERLAY, type ProviderRequest, type Segment, segmentAsked, segmentByDefault, type Wire } from './provider.ts';
 
 export interface NetworkPlan {
@@ -23,7 +23,8 @@ export interface PlanParts {
 /**
  * Chooses between a network of one child and a stretched one.
  * @throws Fault 400 for provider attributes that cannot be, an external network on a shared physical network, and
- *   hints that no network can follow; 404 for a zone that there is not
+ *   hints that no network can follow; 404 for a zone that there is not; 409 where the children that it would lie in
+ *   cannot take part
  */
 export async function planNetwork(
   query: Queryable,
@@ -40,7 +41,7 @@ export async function planNetwork(
         'an external network cannot be made on a physical network of several availability zones: external networks are made in these, and appear here.',
       );
     }
-    return { segment: narrowed(asked, serving, hints), child: null, zones: [] };
+    return { segment: await narrowed(query, asked, serving, hints), child: null, zones: [] };
   }
   const common = serving[0]?.find((child) => serving.every((children) => children.includes(child)));
   if (common !== undefined) {
@@ -48,21 +49,40 @@ export async function planNetwork(
     return { segment: { type: OVERLAY }, child: common, zones };
   }
   const byDefault = asked === undefined && given.external !== true ? segmentByDefault(topology) : undefined;
-  if (byDefault !== undefined) return { segment: narrowed(byDefault, serving, hints), child: null, zones: [] };
+  if (byDefault !== undefined) {
+    return { segment: await narrowed(query, byDefault, serving, hints), child: null, zones: [] };
+  }
   if (hints.length > 0) throw nowhere(hints);
   return { segment: { type: OVERLAY }, child: null, zones: [] };
 }
 
-/** Of the physical networks that would do, those that join children of every zone hinted at. */
-function narrowed(segment: Wire, serving: readonly (readonly string[])[], hints: readonly string[]) {
-  const joins = ({ children }: PhysicalNetwork) => serving.every((names) => names.some((name) => name in children));
-  if (segment.type === 'flat') {
-    if (!joins(segment.physical)) throw nowhere(hints);
-    return segment;
+/**
+ * Of the physical networks that would do, those that join children of every zone hinted at, and children at all, which
+ * are able to take part.
+ */
+async function narrowed(
+  query: Queryable,
+  segment: Wire,
+  serving: readonly (readonly string[])[],
+  hints: readonly string[],
+): Promise<Wire> {
+  const candidates = segment.type === 'flat' ? [segment.physical] : segment.physical;
+  const joining = candidates.filter(({ children }) => serving.every((names) => names.some((name) => name in children)));
+  if (joining.length === 0 && candidates.length > 0) throw nowhere(hints);
+  const fit: PhysicalNetwork[] = [];
+  let reason: string | undefined;
+  for (const physical of joining) {
+    const { able, refusals } = await joinedBy(query, physical);
+    const lacking = [...serving, Object.keys(physical.children)].find(
+      (names) => !names.some((name) => able.includes(name)),
+    );
+    if (lacking === undefined) fit.push(physical);
+    else reason ??= lacking.flatMap((name) => refusals.get(name)?.tenant ?? [])[0];
   }
-  const physical = segment.physical.filter(joins);
-  if (physical.length === 0 && segment.physical.length > 0) throw nowhere(hints);
-  return { ...segment, physical };
+  if (fit.length === 0 && reason !== undefined) {
+    throw conflict(`Unable to create the network: ${reason}.`, 'NetworkAvailabilityZoneNotJoined');
+  }
+  return segment.type === 'flat' ? segment : { ...segment, physical: fit };
 }
 
 const nowhere = (hints: readonly string[]) =>

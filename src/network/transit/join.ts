@@ -13,8 +13,8 @@ import { randomUUID } from 'node:crypto';
 import { sql, type SqlBool } from 'kysely';
 import type { Cascade } from '../../cascade/contract.ts';
 import type { Queryable, Tx } from '../../db/database.ts';
-import { badRequest, conflict } from '../../http/fault.ts';
-import { abilitiesOf } from '../ability.ts';
+import { badRequest, conflict, type Fault } from '../../http/fault.ts';
+import { abilitiesOf, type ChildAbility } from '../ability.ts';
 import { parseCidr, usable, formatAddress } from '../address-range.ts';
 import { allocateAddresses } from '../address-allocation.ts';
 import { chooseMac, storePort } from '../port-make.ts';
@@ -98,7 +98,7 @@ export async function joinRouter(
   const isApart = reach.children.some((child) => remotes(router, reach, child).length > 0);
   if (isApart) {
     await refuseTooManyRoutes(tx, router, reach);
-    const physical = await physicalFor(tx, topology, routerId, reach.children, transit?.physical_network);
+    const physical = await physicalFor(tx, topology, router, reach.children, transit?.physical_network);
     const taken = await rangesOf(tx, router, reach);
     if (transit !== undefined && !serves(transit, physical, taken)) {
       await dropTransit(tx, cascade, transit.network_id);
@@ -140,11 +140,13 @@ function partsOf(transit: Transit | undefined): (readonly [kind: string, id: str
 async function physicalFor(
   query: Queryable,
   topology: NetworkTopology,
-  routerId: string,
+  router: Router,
   children: readonly string[],
   preferred: string | undefined,
 ): Promise<PhysicalNetwork> {
   const abilities = await abilitiesOf(query, children);
+  const distributed = router.distributed && children.some((child) => abilities.get(child)?.has_distributed_routers);
+  if (distributed) throw notJoined(router.id, children, abilities, 'a distributed router cannot');
   let reason = 'no network for routed traffic joins them';
   const candidates = topology.physical_networks.filter((physical) => joins(physical, children));
   for (const physical of candidates.sort((one) => (one.name === preferred ? -1 : 0))) {
@@ -156,8 +158,17 @@ async function physicalFor(
     if (first === undefined) return physical;
     reason = first;
   }
+  throw notJoined(router.id, children, abilities, reason);
+}
+
+function notJoined(
+  routerId: string,
+  children: readonly string[],
+  abilities: ReadonlyMap<string, ChildAbility>,
+  reason: string,
+): Fault {
   const zones = [...new Set(children.flatMap((child) => abilities.get(child)?.zones ?? []))].sort();
-  throw conflict(
+  return conflict(
     `Router ${routerId} cannot span the availability zones ${zones.join(', ')}: ${reason}.`,
     'RouterAvailabilityZonesNotJoined',
   );
@@ -168,7 +179,7 @@ const joins = ({ transit_vlans, children }: PhysicalNetwork, wanted: readonly st
 
 /**
  * Children that a network may come to be in as far as the routers on it are concerned: those that each router is in, or
- * can be joined with.
+ * can be joined with, being able to.
  * @returns undefined where no router says anything
  */
 export async function childrenWithinReach(
@@ -183,7 +194,16 @@ export async function childrenWithinReach(
     const { children } = await reachOf(query, device_id);
     if (children.length === 0) continue;
     const joined = topology.physical_networks.filter((physical) => joins(physical, children));
-    const reachable = [...new Set([...children, ...joined.flatMap((physical) => Object.keys(physical.children))])];
+    const abilities = await abilitiesOf(
+      query,
+      joined.flatMap((physical) => Object.keys(physical.children)),
+    );
+    const able = joined.flatMap((physical) =>
+      Object.entries(physical.children).flatMap(([child, name]) =>
+        abilities.get(child)?.refusal('transit', name) === undefined ? [child] : [],
+      ),
+    );
+    const reachable = [...new Set([...children, ...able])];
     common = common === undefined ? reachable : common.filter((child) => reachable.includes(child));
   }
   return common;
