@@ -16,6 +16,7 @@ import { floatingIpFeed, floatingIpKind } from './floating-ip-replica.ts';
 import { callersProject, visibleNetworks } from './network-project.ts';
 import { networkQuotas } from './network-quota.ts';
 import { visiblePorts } from './ports.ts';
+import { ownOrShared } from './sharing.ts';
 import { visibleSubnets } from './subnets.ts';
 import { portForwardingOperations } from './port-forwarding/port-forwarding.ts';
 import { dropForwardingsOfAddresses, dropForwardingsOfPorts } from './port-forwarding/port-forwarding-state.ts';
@@ -79,6 +80,7 @@ const TAGGED: readonly TaggedKind[] = [
   { collection: 'policies', name: 'policy', table: 'qos_policies', visible: visiblePolicies },
   { collection: 'networks', name: 'network', table: 'networks', visible: visibleNetworks },
   { collection: 'subnets', name: 'subnet', table: 'subnets', visible: visibleSubnets },
+  { collection: 'subnetpools', name: 'subnetpool', table: 'subnet_pools', visible: ownOrShared },
   { collection: 'ports', name: 'port', table: 'ports', visible: visiblePorts },
   { collection: 'routers', name: 'router', table: 'routers', visible: visibleRouters },
   { collection: 'floatingips', name: 'floatingip', table: 'floating_ips', visible: visibleFloatingIps },

@@ -6,6 +6,16 @@ import { chooseFields } from './edge-list.ts';
 /** Alias, name, description, and the day the extension came to be. */
 const EXTENSIONS: readonly (readonly [string, string, string, string])[] = [
   ['address-group', 'Address group', 'Lists of addresses that security group rules name.', '2020-07-15'],
+  ['address-scope', 'Address scope', 'Scopes within which prefixes are unique.', '2015-07-26'],
+  ['default-subnetpools', 'Default Subnetpools', 'Subnets out of the default subnet pool.', '2016-02-18'],
+  ['subnet_allocation', 'Subnet Allocation', 'Subnets out of subnet pools.', '2015-03-30'],
+  ['subnet_onboard', 'Subnet Onboard', 'Subnets are taken into a subnet pool.', '2018-12-18'],
+  [
+    'subnetpool-prefix-ops',
+    'Subnet Pool Prefix Operations',
+    'Single prefixes are added to a subnet pool and removed.',
+    '2019-02-08',
+  ],
   ['agent', 'agent', 'Network agents; here, the proxies of the children.', '2013-02-03'],
   ['allowed-address-pairs', 'Allowed Address Pairs', 'Further addresses that a port may send from.', '2013-07-23'],
   ['availability_zone', 'Availability Zone', 'Availability zones.', '2015-01-01'],

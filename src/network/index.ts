@@ -6,6 +6,7 @@ import { network as convention } from '../http/conventions.ts';
 import type { Service } from '../http/service.ts';
 import { addressGroupKind } from './address-group/address-group-replica.ts';
 import { addressGroupOperations } from './address-group/address-groups.ts';
+import { addressScopeOperations, addressScopeRules } from './address-scope/address-scopes.ts';
 import { edgeOperations, edgeRules, registerEdgeKinds } from './edge.ts';
 import { flavorOperations } from './flavor/flavors.ts';
 import { networkKind } from './network-replica.ts';
@@ -28,6 +29,7 @@ import { resolveNetworks } from './server-networks-resolve.ts';
 import type { ServerNetworks } from './server-networks.ts';
 import { stretchedNetworkFeed } from './stretched/feed.ts';
 import type { NetworkTopology } from './topology.ts';
+import { subnetPoolOperations, subnetPoolRules } from './subnet-pool/subnet-pools.ts';
 import { subnetKind } from './subnet-replica.ts';
 import { subnetOperations } from './subnets.ts';
 
@@ -75,6 +77,8 @@ export function createNetwork({ db, cascade, topology }: NetworkDependencies): {
       operations: [
         ...networkOperations(parts),
         ...subnetOperations(parts),
+        ...subnetPoolOperations(db),
+        ...addressScopeOperations(db),
         ...portOperations(parts),
         ...securityGroupOperations(parts),
         ...addressGroupOperations(parts),
@@ -82,7 +86,14 @@ export function createNetwork({ db, cascade, topology }: NetworkDependencies): {
         ...flavorOperations(db),
         ...edgeOperations(edge),
       ],
-      rules: [...networkResource.fieldRules, ...portResource.fieldRules, ...portRules, ...edgeRules],
+      rules: [
+        ...networkResource.fieldRules,
+        ...subnetPoolRules,
+        ...addressScopeRules,
+        ...portResource.fieldRules,
+        ...portRules,
+        ...edgeRules,
+      ],
     },
     forgetProject: (tx, projectId) => forgetDefaultGroup(tx, cascade, projectId),
     serverNetworks: {

@@ -7,6 +7,7 @@ import { network as convention } from '../http/conventions.ts';
 import { conflict } from '../http/fault.ts';
 import type { Operation, RequestContext } from '../http/service.ts';
 import { crudOperations, type Given } from '../resource/crud.ts';
+import { withAddressScopes } from './address-scope/network-scopes.ts';
 import { dnsDomainOf } from './dns/dns-name.ts';
 import { invalidInput, networkNotFound } from './network-fault.ts';
 import { ownOrAdmin, plainPolicies, projectOf, visibleNetworks } from './network-project.ts';
@@ -42,7 +43,7 @@ export interface NetworkParts {
 /** The operations on networks. */
 export function networkOperations(parts: NetworkParts): Operation[] {
   const { db, cascade, topology } = parts;
-  return crudOperations<NetworkRow>({
+  const operations = crudOperations<NetworkRow>({
     db,
     convention,
     store: networkStore,
@@ -76,6 +77,10 @@ export function networkOperations(parts: NetworkParts): Operation[] {
     removing: (row, context, tx) => removeNetwork(tx, cascade, row, context.requestId),
     committed: () => cascade.poke(),
   });
+  return operations.map((one) => ({
+    ...one,
+    handle: async (call) => withAddressScopes(db.query, await one.handle(call)),
+  }));
 }
 
 async function completeNetwork(tx: Tx, parts: NetworkParts, given: Given<NetworkRow>, context: RequestContext) {

@@ -30,6 +30,14 @@ export const subnetResource = resource({
     description: field(Name, { create: 'optional', update: true, default: '', filter: true, sort: true }),
     network_id: field(Type.String({ format: 'uuid' }), { create: 'required', filter: true, sort: true }),
     ip_version: field(Type.Integer(), { input: Type.Enum([4, 6]), create: 'required', filter: true, sort: true }),
+    /** Only taken: the length of a prefix out of a pool. */
+    prefixlen: field(Type.Integer(), {
+      create: 'optional',
+      show: 'never',
+      input: Type.Union([Type.Integer(), Type.String({ maxLength: 32 })]),
+    }),
+    /** Only taken: whether the prefix comes from the default pool. */
+    use_default_subnetpool: field(Type.Boolean(), { create: 'optional', show: 'never' }),
     cidr: field(Type.String({ maxLength: 64 }), {
       create: 'optional',
       sort: true,
@@ -72,12 +80,15 @@ export const subnetResource = resource({
   },
 });
 
-export type SubnetRow = Row<typeof subnetResource>;
-export const subnetStore = createStore(subnetResource);
+/** What is asked for beside what is kept. */
+type Asked = 'prefixlen' | 'use_default_subnetpool';
+export type SubnetRow = Omit<Row<typeof subnetResource>, Asked>;
+export type SubnetRequest = Partial<Row<typeof subnetResource>>;
+export const subnetStore = createStore<typeof subnetResource, SubnetRow>(subnetResource);
 
 declare module '../db/tables.ts' {
   interface Tables {
-    subnets: TableOf<typeof subnetResource>;
+    subnets: Omit<TableOf<typeof subnetResource>, Asked>;
   }
 }
 

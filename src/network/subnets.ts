@@ -3,15 +3,18 @@ import { type RawBuilder, sql, type SqlBool } from 'kysely';
 import type { Cascade } from '../cascade/contract.ts';
 import type { Db, Tx } from '../db/database.ts';
 import { network as convention } from '../http/conventions.ts';
-import { badRequest, conflict, type Fault } from '../http/fault.ts';
+import { conflict, type Fault } from '../http/fault.ts';
 import type { Operation, RequestContext } from '../http/service.ts';
 import { crudOperations, type Given } from '../resource/crud.ts';
-import { parseCidr } from './address-range.ts';
+import { type Cidr, parseCidr } from './address-range.ts';
 import { networkNotFound, subnetNotFound } from './network-fault.ts';
 import { callersProject, ownOrAdmin, plainPolicies, projectOf, visibleNetworks } from './network-project.ts';
 import { countQuota } from './network-quota.ts';
 import { type NetworkRow, networkStore } from './network-resource.ts';
-import { type SubnetRow, subnetStore } from './subnet-resource.ts';
+import { countOf } from './subnet-pool/subnet-pool-rules.ts';
+import { allocatePrefix, poolOf } from './subnet-pool/pool-allocation.ts';
+import { checkAffinity } from './subnet-pool/pool-scope.ts';
+import { type SubnetRequest, type SubnetRow, subnetStore } from './subnet-resource.ts';
 import {
   checkCidr,
   checkDhcp,
@@ -75,29 +78,25 @@ function shownSubnets(context: RequestContext): readonly RawBuilder<SqlBool>[] {
   ];
 }
 
-async function completeSubnet(given: Given<SubnetRow>, context: RequestContext, tx: Tx) {
+async function completeSubnet(given: SubnetRequest, context: RequestContext, tx: Tx) {
   const networkId = given.network_id as string;
   const project_id = projectOf(context, given.project_id);
   // Locked: two subnets of one network at once must not overlap each other.
   const network = await networkStore.lock(tx, networkId, visibleNetworks(context));
   if (network === undefined) throw networkNotFound(networkId);
   refuseForeign(network, context);
-  if (given.subnetpool_id !== undefined && given.subnetpool_id !== null) {
-    throw badRequest(`Subnet pool ${given.subnetpool_id} could not be found.`, 'SubnetPoolNotFound');
-  }
-  if (given.cidr === undefined || given.cidr === null) {
-    throw badRequest('Bad subnets request: a subnetpool must be specified in the absence of a cidr.', 'BadRequest');
-  }
   const ip_version = given.ip_version as number;
   const enable_dhcp = given.enable_dhcp ?? true;
   const modes = {
     ipv6_ra_mode: given.ipv6_ra_mode ?? null,
     ipv6_address_mode: given.ipv6_address_mode ?? null,
   };
-  const cidr = checkCidr(given.cidr, ip_version);
+  const { cidr, subnetpool_id } = await prefixOf(tx, context, given, { network: networkId, project_id, ip_version });
   checkDhcp(cidr, enable_dhcp);
   checkIpv6Modes(cidr, modes, enable_dhcp);
-  const gateway_ip = checkGateway(cidr, given.gateway_ip);
+  // A subnet of whatever prefix always has a gateway, as with Neutron: nobody could have known its address.
+  const isAny = subnetpool_id !== null && given.cidr == null;
+  const gateway_ip = checkGateway(cidr, isAny ? (given.gateway_ip ?? undefined) : given.gateway_ip);
   const allocation_pools = checkPools(cidr, given.allocation_pools, gateway_ip);
   checkOverlap(
     cidr,
@@ -117,11 +116,34 @@ async function completeSubnet(given: Given<SubnetRow>, context: RequestContext, 
     host_routes: checkRoutes(given.host_routes ?? [], ip_version),
     enable_dhcp,
     ...modes,
-    subnetpool_id: null,
+    subnetpool_id,
     service_types: given.service_types ?? [],
     copies_project_id: null,
     tags: [],
   };
+}
+
+/** The prefix: what was asked for, or what the pool has left. */
+async function prefixOf(
+  tx: Tx,
+  context: RequestContext,
+  given: SubnetRequest,
+  at: { readonly network: string; readonly project_id: string; readonly ip_version: number },
+): Promise<{ readonly cidr: Cidr; readonly subnetpool_id: string | null }> {
+  const { subnetpool_id, use_default_subnetpool, cidr } = given;
+  const wish = {
+    subnetpool_id,
+    use_default_subnetpool,
+    cidr: cidr == null ? null : checkCidr(cidr, at.ip_version).text,
+    prefixlen: given.prefixlen === undefined ? undefined : countOf('prefixlen', given.prefixlen),
+    ip_version: at.ip_version,
+    hasPools: given.allocation_pools !== undefined,
+  };
+  const pool = await poolOf(tx, context, wish);
+  if (pool !== undefined)
+    return { cidr: await allocatePrefix(tx, context, { ...at, pool }, wish), subnetpool_id: pool };
+  await checkAffinity(tx, at.network, at.ip_version, null);
+  return { cidr: checkCidr(wish.cidr ?? '', at.ip_version), subnetpool_id: null };
 }
 
 /** A network that is seen because it is shared or external is not the caller's to add subnets to. */

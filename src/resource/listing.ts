@@ -168,16 +168,19 @@ function filter(
 /** A filter's text as the column's type. */
 function typedValue(f: Field, name: string, text: string): string | number | boolean | null {
   const types = typesOf(f.schema);
-  if (types.has('boolean')) {
-    if (/^(true|1|yes|on|t|y)$/i.test(text)) return true;
-    if (/^(false|0|no|off|f|n)$/i.test(text)) return false;
-    throw badRequest(`Invalid input for ${name}. Reason: '${text.slice(0, 64)}' cannot be converted to boolean.`);
-  }
+  if (types.has('boolean')) return booleanOf(name, text);
   if (types.has('integer')) {
     if (/^-?\d{1,15}$/.test(text)) return Number(text);
     throw badRequest(`Invalid input for ${name}. Reason: '${text.slice(0, 64)}' is not an integer.`);
   }
   return types.has('null') && text === '' && !types.has('string') ? null : text;
+}
+
+/** A filter's text as a boolean, in every form that OpenStack takes. @throws Fault 400 */
+export function booleanOf(name: string, text: string): boolean {
+  if (/^(true|1|yes|on|t|y)$/i.test(text)) return true;
+  if (/^(false|0|no|off|f|n)$/i.test(text)) return false;
+  throw badRequest(`Invalid input for ${name}. Reason: '${text.slice(0, 64)}' cannot be converted to boolean.`);
 }
 
 function typesOf(schema: TSchema): Set<string> {

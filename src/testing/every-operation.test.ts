@@ -118,7 +118,7 @@ test('every rule has a name of the kind that its service gives, and refers to ru
   const forms: Readonly<Record<string, RegExp>> = {
     identity: /^identity:[a-z_]+$/,
     compute: /^os_compute_api:[a-z-]+(:[a-z_-]+)*$/,
-    network: /^(get|create|update|delete|add|remove)_[a-z_]+$/,
+    network: /^(get|create|update|delete|add|remove|onboard)_[a-z_]+$/,
     volume: /^([a-z]+_extension|volume|message):[A-Za-z_]+(:[A-Za-z_]+)*$|^limits_extension:used_limits$/,
     image: /^[a-z_]+$/,
   };

@@ -216,6 +216,12 @@ const kinds: Readonly<Record<string, ObjectKind>> = {
   address_group_id: owners('/network/v2.0/address-groups', () => ({
     address_group: { name: word(), addresses: ['198.51.100.0/24'] },
   })),
+  address_scope_id: owners('/network/v2.0/address-scopes', () => ({ address_scope: { name: word(), ip_version: 4 } })),
+  subnetpool_id: tagged('subnetpools', 'subnetpool', () => ({
+    name: word(),
+    prefixes: ['10.46.0.0/16'],
+    default_prefixlen: 26,
+  })),
   'network.agent_id': firstOf('/network/v2.0/agents'),
   floatingip_id: project(async ({ parent, ask, id }) => {
     const external = await parent.eventually(async () => {

@@ -1,0 +1,79 @@
+/** Subnet pools as the API shows and takes them. */
+import { Type } from 'typebox';
+import { computed, field, nullable, resource, type Row, type TableOf, Timestamp } from '../../resource/resource.ts';
+import { createStore } from '../../resource/store.ts';
+import { sharedFields } from '../sharing.ts';
+import { tagFilters } from '../tag-filters.ts';
+
+const Name = Type.String({ maxLength: 255 });
+/** Neutron takes numbers as numbers and as text. */
+const NumberOrText = Type.Union([Type.Integer(), Type.String({ maxLength: 32 })]);
+export const PoolPrefixes = Type.Array(Type.String({ maxLength: 64 }), { maxItems: 1000 });
+
+/** A length of prefixes: stored as a number, shown as text, as Neutron does. */
+const prefixlen = field(Type.Integer(), {
+  create: 'optional',
+  update: true,
+  filter: true,
+  sort: true,
+  show: 'never',
+  input: NumberOrText,
+});
+const shownLength = (key: 'default_prefixlen' | 'min_prefixlen' | 'max_prefixlen') =>
+  computed((row: Readonly<Record<typeof key, number>>) => String(row[key]), { name: key });
+
+export const subnetPoolResource = resource({
+  name: 'subnetpool',
+  table: 'subnet_pools',
+  filters: tagFilters,
+  fields: {
+    id: field(Type.String(), { filter: true }),
+    name: field(Name, { create: 'required', update: true, filter: true, sort: true }),
+    project_id: field(Name, { create: 'optional', filter: true, sort: true }),
+    default_prefixlen: prefixlen,
+    min_prefixlen: prefixlen,
+    max_prefixlen: prefixlen,
+    shown_default_prefixlen: shownLength('default_prefixlen'),
+    shown_min_prefixlen: shownLength('min_prefixlen'),
+    shown_max_prefixlen: shownLength('max_prefixlen'),
+    is_default: field(Type.Boolean(), {
+      create: 'optional',
+      update: true,
+      default: false,
+      filter: true,
+      sort: true,
+      settableBy: 'rule:admin_only',
+    }),
+    ...sharedFields({ create: 'optional', settableBy: 'rule:admin_only' }),
+    prefixes: field(Type.Array(Type.String()), { create: 'required', update: true, column: true, input: PoolPrefixes }),
+    ip_version: field(Type.Integer(), { filter: true, sort: true }),
+    default_quota: field(nullable(Type.Integer()), {
+      create: 'optional',
+      update: true,
+      default: null,
+      filter: true,
+      input: NumberOrText,
+    }),
+    address_scope_id: field(nullable(Type.String()), {
+      create: 'optional',
+      update: true,
+      default: null,
+      filter: true,
+      input: nullable(Type.String({ format: 'uuid' })),
+    }),
+    description: field(Name, { create: 'optional', update: true, default: '', filter: true, sort: true }),
+    tags: field(Type.Array(Type.String()), { column: true, default: [] }),
+    created_at: field(Timestamp),
+    updated_at: field(Timestamp),
+    revision_number: computed((row: { revision: number }) => row.revision - 1),
+  },
+});
+
+export type SubnetPoolRow = Row<typeof subnetPoolResource>;
+export const subnetPoolStore = createStore(subnetPoolResource);
+
+declare module '../../db/tables.ts' {
+  interface Tables {
+    subnet_pools: TableOf<typeof subnetPoolResource>;
+  }
+}
