@@ -29,7 +29,7 @@ export async function resolveNetworks(
   const [ports, ...possible] = await Promise.all([
     placesOfPorts(query, requests),
     ...networks.map((network) => possibleChildren(query, topology, network)),
-    ...networks.map(({ id }) => childrenWithinReach(query, topology, id)),
+    ...networks.map((network) => childrenWithinReach(query, topology, network)),
   ]);
   return { requests, children: childrenOf(ports, possible) };
 }

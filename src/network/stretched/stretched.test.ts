@@ -20,6 +20,15 @@ const topology: NetworkTopology = {
       flat: true,
       mtu: 1500,
     },
+    // Without VLANs for transits: what stretches over it needs none.
+    {
+      name: 'lan',
+      children: { east: 'physnet2', alone: 'physnet2' },
+      vlans: { first: 230, last: 231 },
+      transit_vlans: undefined,
+      flat: false,
+      mtu: 1500,
+    },
   ],
 };
 const { call, make, db, cascade, sims, serverNetworks } = await networkTest(['east', 'west', 'alone'], topology);
@@ -49,6 +58,7 @@ async function stretched(cidr: string, more: object = {}) {
 async function boot(child: string, wanted: readonly NetworkRequest[]) {
   const server_id = randomUUID();
   const resolved = await serverNetworks.resolve(db.query, context, wanted);
+  expect(resolved.children ?? [child]).toContain(child);
   const ports = await db.transaction((tx) =>
     serverNetworks.attach(tx, context, resolved, { server_id, child, zone: child, security_groups: undefined }),
   );
@@ -375,6 +385,29 @@ describe('a router on a stretched network', () => {
     await end(one.server_id);
     await end(other.server_id);
     await drop(network);
+  }, 60_000);
+
+  it('needs no transit where its copies have the very same networks', async () => {
+    const { network, subnet } = await stretched('10.32.0.0/24', { 'provider:physical_network': 'lan' });
+    const router = await newRouter();
+    expect((await change('add', router.id, { subnet_id: subnet.id })).status).toBe(200);
+    const one = await boot('east', [{ network_id: network.id }]);
+    const other = await boot('alone', [{ network_id: network.id }]);
+    await eventually(() => {
+      for (const sim of [east, sims.alone as SimCloud]) expect(interfacesIn(sim, router.id)).toHaveLength(1);
+    });
+    // A network that only one of them has would need one, which nothing offers.
+    const local = await make('alice', 'network', { name: 'local' });
+    const { id } = await make('alice', 'subnet', { network_id: local.id, ip_version: 4, cidr: '10.33.0.0/24' });
+    expect((await change('add', router.id, { subnet_id: id })).status).toBe(200);
+    await expect(serverNetworks.resolve(db.query, context, [{ network_id: local.id }])).rejects.toMatchObject({
+      status: 400,
+    });
+    for (const subnet_id of [id, subnet.id])
+      expect((await change('remove', router.id, { subnet_id })).status).toBe(200);
+    expect((await call('alice', 'DELETE', `/routers/${router.id}`)).status).toBe(204);
+    for (const { server_id } of [one, other]) await end(server_id);
+    await drop(network, local);
   }, 60_000);
 
   it('leaves the gateway alone where that is outside of the clouds, and has other addresses in each child', async () => {

@@ -18,9 +18,10 @@ import { abilitiesOf, type ChildAbility } from '../ability.ts';
 import { parseCidr, usable, formatAddress } from '../address-range.ts';
 import { allocateAddresses } from '../address-allocation.ts';
 import { chooseMac, storePort } from '../port-make.ts';
-import { networkStore } from '../network-resource.ts';
+import { type NetworkRow, networkStore } from '../network-resource.ts';
 import { type PortRow, portStore } from '../port-resource.ts';
 import { type Router, routers } from '../router-resource.ts';
+import { physicalOf } from '../stretched/place.ts';
 import { takeTransit } from '../stretched/segment.ts';
 import { type SubnetRow, subnetStore } from '../subnet-resource.ts';
 import type { NetworkTopology, PhysicalNetwork } from '../topology.ts';
@@ -94,9 +95,7 @@ export async function joinRouter(
   const reach = await reachOf(tx, routerId);
   const transit = await transitOf(tx, routerId);
   let current = transit;
-  // Copies that have the very same networks need nothing between them.
-  const isApart = reach.children.some((child) => remotes(router, reach, child).length > 0);
-  if (isApart) {
+  if (isApart(router, reach)) {
     await refuseTooManyRoutes(tx, router, reach);
     const physical = await physicalFor(tx, topology, router, reach.children, transit?.physical_network);
     const taken = await rangesOf(tx, router, reach);
@@ -133,8 +132,34 @@ function partsOf(transit: Transit | undefined): (readonly [kind: string, id: str
 }
 
 /**
- * The physical network by which these children can be joined.
+ * The physical network by which the router's copies in these children can be joined, or a reason that a tenant may read.
  * @param preferred the one that joins some of them already
+ */
+function choosePhysical(
+  topology: NetworkTopology,
+  abilities: ReadonlyMap<string, ChildAbility>,
+  router: Router,
+  children: readonly string[],
+  preferred?: string,
+): PhysicalNetwork | string {
+  const distributed = router.distributed && children.some((child) => abilities.get(child)?.has_distributed_routers);
+  if (distributed) return 'a distributed router cannot';
+  let reason = 'no network for routed traffic joins them';
+  const rank = ({ name }: PhysicalNetwork): number => (name === preferred ? 0 : 1);
+  const candidates = topology.physical_networks.filter((physical) => joins(physical, children));
+  for (const physical of candidates.sort((one, other) => rank(one) - rank(other))) {
+    const refusals = children.flatMap(
+      (child) => abilities.get(child)?.refusal('transit', physical.children[child]) ?? [],
+    );
+    const [first] = refusals;
+    if (first === undefined) return physical;
+    reason = first.tenant;
+  }
+  return reason;
+}
+
+/**
+ * See `choosePhysical`.
  * @throws Fault 409 that says why there is none
  */
 async function physicalFor(
@@ -145,20 +170,9 @@ async function physicalFor(
   preferred: string | undefined,
 ): Promise<PhysicalNetwork> {
   const abilities = await abilitiesOf(query, children);
-  const distributed = router.distributed && children.some((child) => abilities.get(child)?.has_distributed_routers);
-  if (distributed) throw notJoined(router.id, children, abilities, 'a distributed router cannot');
-  let reason = 'no network for routed traffic joins them';
-  const candidates = topology.physical_networks.filter((physical) => joins(physical, children));
-  for (const physical of candidates.sort((one) => (one.name === preferred ? -1 : 0))) {
-    const refusals = children.flatMap((child) => {
-      const refusal = abilities.get(child)?.refusal('transit', physical.children[child]);
-      return refusal === undefined ? [] : [refusal.tenant];
-    });
-    const [first] = refusals;
-    if (first === undefined) return physical;
-    reason = first;
-  }
-  throw notJoined(router.id, children, abilities, reason);
+  const chosen = choosePhysical(topology, abilities, router, children, preferred);
+  if (typeof chosen === 'string') throw notJoined(router.id, children, abilities, chosen);
+  return chosen;
 }
 
 function notJoined(
@@ -178,36 +192,48 @@ const joins = ({ transit_vlans, children }: PhysicalNetwork, wanted: readonly st
   transit_vlans !== undefined && wanted.every((child) => Object.hasOwn(children, child));
 
 /**
- * Children that a network may come to be in as far as the routers on it are concerned: those that each router is in, or
- * can be joined with, being able to.
+ * Children that a network may come to be in as far as the routers on it are concerned: those where each router's copies
+ * would have the very same networks, or can be joined, being able to.
  * @returns undefined where no router says anything
  */
 export async function childrenWithinReach(
   query: Queryable,
   topology: NetworkTopology,
-  networkId: string,
+  network: Pick<NetworkRow, 'id' | 'provider_physical_network'>,
 ): Promise<readonly string[] | undefined> {
   const found = await sql<{ device_id: string }>`select distinct device_id from ports
-    where network_id = ${networkId} and device_owner = 'network:router_interface'`.execute(query);
+    where network_id = ${network.id} and device_owner = 'network:router_interface'`.execute(query);
   let common: readonly string[] | undefined;
   for (const { device_id } of found.rows) {
-    const { children } = await reachOf(query, device_id);
-    if (children.length === 0) continue;
-    const joined = topology.physical_networks.filter((physical) => joins(physical, children));
-    const abilities = await abilitiesOf(
-      query,
-      joined.flatMap((physical) => Object.keys(physical.children)),
-    );
-    const able = joined.flatMap((physical) =>
-      Object.entries(physical.children).flatMap(([child, name]) =>
-        abilities.get(child)?.refusal('transit', name) === undefined ? [child] : [],
-      ),
-    );
-    const reachable = [...new Set([...children, ...able])];
+    const reach = await reachOf(query, device_id);
+    if (reach.children.length === 0) continue;
+    const router = await routers.find(query, device_id);
+    if (router === undefined) continue;
+    const joined = topology.physical_networks.filter((physical) => joins(physical, reach.children));
+    const near = [...joined, ...[physicalOf(topology, network)].flatMap((physical) => physical ?? [])];
+    const candidates = [...new Set([...reach.children, ...near.flatMap(({ children }) => Object.keys(children))])];
+    const abilities = await abilitiesOf(query, candidates);
+    const reachable = candidates.filter((child) => {
+      const then = withNetworkIn(reach, network.id, child);
+      return !isApart(router, then) || typeof choosePhysical(topology, abilities, router, then.children) !== 'string';
+    });
     common = common === undefined ? reachable : common.filter((child) => reachable.includes(child));
   }
   return common;
 }
+
+/** Whether some copy of a router lacks what another has: then something must be between them. */
+const isApart = (router: Router, reach: Reach): boolean =>
+  reach.children.some((child) => remotes(router, reach, child).length > 0);
+
+/** A router's reach once this network of it were in this child, too. */
+const withNetworkIn = (reach: Reach, networkId: string, child: string): Reach => ({
+  children: [...new Set([...reach.children, child])].sort(),
+  subnets: reach.subnets.map(({ subnet, children }) => ({
+    subnet,
+    children: subnet.network_id === networkId ? [...new Set([...children, child])] : children,
+  })),
+});
 
 /** Ranges that a transit of the router must not overlap: all that the router leads to. */
 async function rangesOf(query: Queryable, router: Router, reach: Reach): Promise<string[]> {
