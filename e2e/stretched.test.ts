@@ -7,45 +7,31 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Server, servers } from './client/names.ts';
 import { clear, furnish, type Furnished } from './harness/furnish.ts';
 import { admin, tenant } from './harness/openstack.ts';
-import { endParent, parentServes, spawnParent } from './harness/parent.ts';
-import { api, list, microversion } from './harness/rest.ts';
+import { parentServes } from './harness/parent.ts';
+import { api, list } from './harness/rest.ts';
 import { CHILDREN, stage } from './harness/stage.ts';
 import { until } from './harness/until.ts';
-import type { CloudCall } from '../src/openstack/contract.ts';
+import {
+  boot,
+  changeRouter,
+  copyIn,
+  have,
+  killAgainAndAgain,
+  type Network,
+  noneLeft,
+  PATIENCE,
+  patiently,
+  type Port,
+  random,
+  remove,
+} from './harness/wiring.ts';
 
 const KILLS = 8;
 const NETWORKS = 6;
-const PATIENCE = { timeout_ms: 240_000, every_ms: 500 };
 const NAME = 'e2e-stretched';
-
-interface Network {
-  readonly id: string;
-  readonly name: string;
-  readonly status: string;
-  readonly 'provider:segmentation_id': number;
-  readonly 'provider:physical_network': string;
-}
-
-interface Subnet {
-  readonly id: string;
-  readonly name: string;
-  readonly network_id: string;
-  readonly cidr: string;
-  readonly gateway_ip: string | null;
-  readonly allocation_pools: readonly { readonly start: string; readonly end: string }[];
-}
-
-interface Port {
-  readonly id: string;
-  readonly name: string;
-  readonly device_owner: string;
-  readonly mac_address: string;
-  readonly fixed_ips: readonly { readonly ip_address: string }[];
-}
 
 let furniture: Furnished;
 let project = '';
-const random = (from_ms: number, to_ms: number): number => from_ms + Math.random() * (to_ms - from_ms);
 
 beforeAll(async () => {
   furniture = await furnish();
@@ -56,16 +42,6 @@ afterAll(async () => {
   await parentServes(stage);
   await clear();
 });
-
-/** What a child has of one network of the parent: found by the parent's id, which is the copy's name. */
-async function copyIn(cloud: 'child1' | 'child2', id: string) {
-  const [network] = await list<Network>(api(cloud), 'network', '/networks', 'networks', { name: id });
-  if (network === undefined) return undefined;
-  const query = { network_id: network.id };
-  const [subnet] = await list<Subnet>(api(cloud), 'network', '/subnets', 'subnets', query);
-  const ports = await list<Port>(api(cloud), 'network', '/ports', 'ports', query);
-  return { network, subnet, ports };
-}
 
 /** Both children have it alike, and no address or MAC of it is anywhere twice. */
 async function agreed(id: string): Promise<void> {
@@ -162,7 +138,7 @@ describe(`a parent that is killed ${KILLS} times while ${NETWORKS} such networks
   const gone = new Set<string>();
 
   it('takes all of it', { timeout: 900_000 }, async () => {
-    const killing = killAgainAndAgain();
+    const killing = killAgainAndAgain(KILLS);
     const work = Array.from({ length: NETWORKS }, async (_, at) => {
       await sleep(at * 3_000 + random(0, 2_000));
       const wired = await wire(at);
@@ -195,25 +171,6 @@ describe(`a parent that is killed ${KILLS} times while ${NETWORKS} such networks
   });
 });
 
-/** Waits until no child has anything of these networks. */
-async function noneLeft(ids: readonly string[]): Promise<void> {
-  for (const id of ids) {
-    for (const { cloud } of CHILDREN) {
-      const isGone = async () => (await copyIn(cloud, id)) === undefined;
-      await until(`${id} is gone from ${cloud}`, isGone, { ...PATIENCE, timeout_ms: 400_000 });
-    }
-  }
-}
-
-async function killAgainAndAgain(): Promise<void> {
-  for (let kill = 0; kill < KILLS; kill++) {
-    await sleep(random(500, 4_000));
-    await endParent(stage, 'SIGKILL');
-    spawnParent(stage);
-    await parentServes(stage);
-  }
-}
-
 interface Wired {
   readonly network: string;
   readonly subnet: string;
@@ -230,13 +187,13 @@ async function wire(at: number): Promise<Wired> {
   const subnet = await have('tenant', 'subnets', 'subnet', { name, network_id: network, ip_version: 4, cidr });
   const router = await have('tenant', 'routers', 'router', { name });
   await patiently(`the router is on ${name}`, async () => {
-    const ports = await list<Port & { device_id: string }>(api('tenant'), 'network', '/ports', 'ports', {
+    const ports = await list<Port>(api('tenant'), 'network', '/ports', 'ports', {
       network_id: network,
       device_id: router,
     });
-    return ports.length > 0 || (await change(router, 'add', subnet));
+    return ports.length > 0 || (await changeRouter(router, 'add', subnet));
   });
-  const made = await Promise.all(CHILDREN.map(({ zone }) => boot(`${name}-${zone}`, zone, network)));
+  const made = await Promise.all(CHILDREN.map(({ zone }) => boot(furniture, `${name}-${zone}`, zone, network)));
   return { network, subnet, router, servers: made };
 }
 
@@ -246,48 +203,7 @@ async function unwire({ network, subnet, router, servers: ids }: Wired): Promise
     const found = await servers('tenant');
     return found.every((server: Server) => !ids.includes(server.id));
   });
-  await patiently('the router leaves', async () => (await change(router, 'remove', subnet, [404])) !== undefined);
+  await patiently('the router leaves', async () => (await changeRouter(router, 'remove', subnet, [404])) !== undefined);
   await remove('network', `/routers/${router}`);
   await remove('network', `/networks/${network}`);
-}
-
-const patiently = <T>(what: string, ask: () => Promise<T | undefined | false>) => until(what, ask, PATIENCE);
-
-async function change(router: string, verb: 'add' | 'remove', subnet_id: string, accept: number[] = []): Promise<true> {
-  const path = `/routers/${router}/${verb}_router_interface`;
-  await api('tenant').call({ service: 'network', method: 'PUT', path, body: { subnet_id }, accept });
-  return true;
-}
-
-async function remove(service: 'compute' | 'network', path: string): Promise<void> {
-  const call: CloudCall = { service, method: 'DELETE', path, accept: [404] };
-  await patiently(`the deletion of ${path} is accepted`, async () => (await api('tenant').call(call)).status > 0);
-}
-
-/** As a patient client does it: after a lost answer it looks whether the object is there before it asks again. */
-async function have(
-  cloud: 'admin' | 'tenant',
-  collection: 'networks' | 'subnets' | 'routers',
-  key: string,
-  attributes: { readonly name: string } & Record<string, unknown>,
-): Promise<string> {
-  const path = `/${collection}`;
-  return patiently(`${key} ${attributes.name} is accepted`, async () => {
-    const [found] = await list(api(cloud), 'network', path, collection, { name: attributes.name });
-    if (found !== undefined) return found.id;
-    const call: CloudCall = { service: 'network', method: 'POST', path, body: { [key]: attributes } };
-    return (await api(cloud).call<Record<string, { id: string }>>(call)).body[key]?.id;
-  });
-}
-
-async function boot(name: string, zone: string, network: string): Promise<string> {
-  const { flavor: flavorRef, image: imageRef } = furniture;
-  const server = { name, flavorRef, imageRef, availability_zone: zone, networks: [{ uuid: network }] };
-  return patiently(`${name} is accepted`, async () => {
-    const [found] = await servers('tenant', { name: `^${name}$` });
-    if (found !== undefined) return found.id;
-    const call: CloudCall = { service: 'compute', method: 'POST', path: '/servers', body: { server } };
-    return (await api('tenant').call<{ server: { id: string } }>({ ...call, ...microversion('compute') })).body.server
-      .id;
-  });
 }

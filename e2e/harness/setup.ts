@@ -82,7 +82,7 @@ children:
   east: { cloud: child1, zones: { east: nova } }
   west: { cloud: child2, zones: { west: nova } }
 physical_networks:
-  wan: { children: { east: physnet1, west: physnet1 }, vlans: 220-229 }
+  wan: { children: { east: physnet1, west: physnet1 }, vlans: 220-229, transit_vlans: 230-239 }
 `;
 }
 
