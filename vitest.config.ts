@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   test: {
-    include: ['src/**/*.test.ts'],
+    include: ['src/**/*.test.ts', 'tempest/**/*.test.ts'],
     globalSetup: ['src/testing/database-setup.ts'],
     pool: 'forks',
     maxWorkers: 2,

@@ -2,11 +2,9 @@
 import { spawn } from 'node:child_process';
 import { openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Stage } from './stage.ts';
+import type { Place } from './place.ts';
 import { ROOT, TESTBED_HOME } from './testbed.ts';
 import { until } from './until.ts';
-
-type Place = Pick<Stage, 'configFile' | 'logFile' | 'pidFile' | 'url' | 'passwords'>;
 
 /** Starts a parent and returns at once. */
 export function spawnParent(place: Place): void {
