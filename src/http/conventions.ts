@@ -144,6 +144,7 @@ export const network: Convention = {
   aliases: { project_id: 'tenant_id' },
   unknownPath: () => new Fault(404, 'The resource could not be found.', { type: 'HTTPNotFound' }),
   refusal: (rule) => forbidden(`(rule:${rule}) is disallowed by policy`, 'PolicyNotAuthorized'),
+  hidesUnreadable: true,
 };
 
 export const identity: Convention = {

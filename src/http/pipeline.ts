@@ -75,7 +75,11 @@ export async function run(
   };
   if (chosen.policy !== 'none') {
     if (state.identity === undefined) throw unauthorized();
-    context.enforce(chosen.policy.name, await chosen.target?.(call));
+    const target = await chosen.target?.(call);
+    if (chosen.refused !== undefined && !context.allowed(chosen.policy.name, target)) {
+      return new Reply(chosen.status, chosen.refused(call));
+    }
+    context.enforce(chosen.policy.name, target);
   }
   if (params.project_id !== undefined && convention.root === '/v3' && convention.name === 'volume') {
     refuseOtherProject(context.identity, params.project_id);

@@ -40,6 +40,8 @@ export interface Convention {
   readonly unknownPath: () => Fault;
   /** Words of a refusal by policy. */
   readonly refusal: (rule: string) => Fault;
+  /** Neutron's way with what a rule forbids to read: a list comes empty, and what is named is not found. */
+  readonly hidesUnreadable?: true;
 }
 
 export interface Paging {
@@ -130,6 +132,8 @@ export interface Operation<Body = unknown> {
   readonly action?: string;
   /** `none` takes calls without a token (discovery, token issue). */
   readonly policy: PolicyRule | 'none';
+  /** What those get whom the policy refuses, where that is no 403; throws, or gives the answer's body. */
+  readonly refused?: (call: Call<unknown>) => unknown;
   /**
    * What is acted on, for rules that speak of more than the caller's own project (`%(target.user.id)s`). Asked before
    * the rule is, and so before the body has been checked.

@@ -106,9 +106,18 @@ async function takeFromFirst(tx: Tx, wish: AddressWish, subnets: readonly Subnet
 async function takeAuto(tx: Tx, wish: AddressWish, subnets: readonly SubnetRow[]): Promise<FixedIp[]> {
   const taken: FixedIp[] = [];
   for (const subnet of subnets.filter(isAutoAddress)) {
-    taken.push(await takeThis(tx, subnet, autoAddress(cidrOf(subnet), wish.mac_address), wish.port_id));
+    taken.push(await takeAutoAddress(tx, subnet, { id: wish.port_id, mac_address: wish.mac_address }));
   }
   return taken;
+}
+
+/** Takes the address of a subnet of automatic ones that a port's MAC makes. @throws Fault 409 where another has it */
+export function takeAutoAddress(
+  tx: Tx,
+  subnet: SubnetRow,
+  port: { readonly id: string; readonly mac_address: string },
+): Promise<FixedIp> {
+  return takeThis(tx, subnet, autoAddress(cidrOf(subnet), port.mac_address), port.id);
 }
 
 async function allocateAsked(
@@ -132,7 +141,7 @@ async function allocateAsked(
       }
       taken.push(await takeThis(tx, subnet, address, wish.port_id));
     } else if (isAutoAddress(subnet) && !isRouter) {
-      taken.push(await takeThis(tx, subnet, autoAddress(cidrOf(subnet), wish.mac_address), wish.port_id));
+      taken.push(await takeAutoAddress(tx, subnet, { id: wish.port_id, mac_address: wish.mac_address }));
     } else {
       taken.push(await takeFromFirst(tx, wish, [subnet]));
     }

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { type Static, Type } from 'typebox';
 import type { Cascade, ChildState, ProxyService } from '../cascade/contract.ts';
 import type { Queryable } from '../db/database.ts';
+import { network as convention } from '../http/conventions.ts';
 import { notFound } from '../http/fault.ts';
 import { type Operation, operation } from '../http/service.ts';
 import { chooseFields, chooseItems } from './edge-list.ts';
@@ -47,6 +48,11 @@ const policy = (verb: 'get' | 'update', description: string) => ({
   description,
 });
 
+/** Neutron does not tell those who may not read agents that there are any. */
+const unknown = (): never => {
+  throw convention.unknownPath();
+};
+
 /** `GET /agents`, `GET` and `PUT /agents/:agent_id`. */
 export function agentOperations(cascade: Cascade): Operation[] {
   const find = async (query: Queryable, id: string): Promise<Agent> => {
@@ -61,6 +67,7 @@ export function agentOperations(cascade: Cascade): Operation[] {
       policy: policy('get', 'List agents'),
       status: 200,
       summary: 'List network agents: one l2-proxy and one l3-proxy for each child',
+      refused: () => ({ agents: [] }),
       handle: async (call) => ({
         agents: chooseItems(await agents(cascade, cascade.db.query), call.query, FILTERS),
       }),
@@ -71,6 +78,7 @@ export function agentOperations(cascade: Cascade): Operation[] {
       policy: policy('get', 'Show an agent'),
       status: 200,
       summary: 'Show a network agent',
+      refused: unknown,
       handle: async (call) => ({
         agent: chooseFields(await find(cascade.db.query, call.params.agent_id ?? ''), call.query),
       }),
@@ -82,6 +90,7 @@ export function agentOperations(cascade: Cascade): Operation[] {
       body: AgentUpdate,
       status: 200,
       summary: 'Enable, disable or describe a network agent',
+      refused: unknown,
       handle: async (call) => {
         const { admin_state_up, description } = call.body.agent;
         const agent = await cascade.db.transaction(async (tx) => {

@@ -30,9 +30,13 @@ afterAll(() => api.close());
 
 describe('agents', () => {
   it('are two proxies for each child, shown to admins', async () => {
-    expect((await call('alice', 'GET', '/agents')).status).toBe(403);
+    expect((await call('alice', 'GET', '/agents')).body).toEqual({ agents: [] });
     const { body } = await call('admin', 'GET', '/agents?host=east');
     expect(body.agents.map(({ binary }: { binary: string }) => binary).sort()).toEqual(['l2-proxy', 'l3-proxy']);
+    for (const method of ['GET', 'PUT'] as const) {
+      const hidden = await call('alice', method, `/agents/${body.agents[0].id}`, { agent: {} });
+      expect([hidden.status, hidden.body.NeutronError.type]).toEqual([404, 'HTTPNotFound']);
+    }
     expect(body.agents[0]).toMatchObject({
       host: 'east',
       alive: true,

@@ -86,7 +86,7 @@ for (const replica of [
 registerEdgeKinds(parts);
 const operations = [
   ...networkOperations({ db, cascade, topology }),
-  ...subnetOperations({ db, cascade }),
+  ...subnetOperations({ db, cascade, events }),
   ...portOperations({ db, cascade, events }),
   ...qosOperations({ db, cascade }),
   ...edgeOperations(parts),

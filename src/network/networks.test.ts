@@ -333,6 +333,24 @@ describe('ports', () => {
     });
     expect(typeOf(refused)).toBe('AllocationOnAutoAddressSubnet');
   });
+
+  it('have an automatic address for as long as its subnet is there, whichever was first', async () => {
+    const { network, subnet: plainSubnet } = await plain('alice', { cidr: '10.44.0.0/24', ip_version: 4 });
+    const port = await make('alice', 'port', { network_id: network.id, mac_address: 'fa:16:3e:76:60:7d' });
+    const auto = { ip_version: 6, cidr: 'fd00:2::/64', ipv6_ra_mode: 'slaac', ipv6_address_mode: 'slaac' };
+    const subnet = await make('alice', 'subnet', { network_id: network.id, ...auto });
+    const shown = async () => (await call('alice', 'GET', `/ports/${port.id}`)).body.port.fixed_ips;
+    const automatic = { subnet_id: subnet.id, ip_address: 'fd00:2::f816:3eff:fe76:607d' };
+    expect(await shown()).toEqual([...port.fixed_ips, automatic]);
+    expect(typeOf(await call('alice', 'DELETE', `/subnets/${plainSubnet.id}`))).toBe('SubnetInUse');
+    expect((await call('alice', 'DELETE', `/subnets/${subnet.id}`)).status).toBe(204);
+    expect(await shown()).toEqual(port.fixed_ips);
+    const routed = await make('alice', 'subnet', { network_id: network.id, ...auto });
+    const router = await make('alice', 'router', {});
+    await call('alice', 'PUT', `/routers/${router.id}/add_router_interface`, { subnet_id: routed.id });
+    expect(typeOf(await call('alice', 'DELETE', `/subnets/${routed.id}`))).toBe('SubnetInUse');
+    expect(await shown()).toEqual([...port.fixed_ips, { ...automatic, subnet_id: routed.id }]);
+  });
 });
 
 describe('security groups', () => {

@@ -7,14 +7,16 @@ import { conflict, type Fault } from '../http/fault.ts';
 import type { Operation, RequestContext } from '../http/service.ts';
 import { crudOperations, type Given } from '../resource/crud.ts';
 import { type Cidr, parseCidr } from './address-range.ts';
+import { addAutoAddresses, removeAutoAddresses } from './auto-address.ts';
 import { networkNotFound, subnetNotFound } from './network-fault.ts';
 import { callersProject, ownOrAdmin, plainPolicies, projectOf, visibleNetworks } from './network-project.ts';
 import { countQuota } from './network-quota.ts';
 import { type NetworkRow, networkStore } from './network-resource.ts';
+import type { PortEvents } from './port-events.ts';
 import { countOf } from './subnet-pool/subnet-pool-rules.ts';
 import { allocatePrefix, poolOf } from './subnet-pool/pool-allocation.ts';
 import { checkAffinity } from './subnet-pool/pool-scope.ts';
-import { type SubnetRequest, type SubnetRow, subnetStore } from './subnet-resource.ts';
+import { isAutoAddress, type SubnetRequest, type SubnetRow, subnetStore } from './subnet-resource.ts';
 import {
   checkCidr,
   checkDhcp,
@@ -27,8 +29,15 @@ import {
   checkRoutes,
 } from './subnet-rules.ts';
 
+interface SubnetParts {
+  readonly db: Db;
+  readonly cascade: Cascade;
+  readonly events: PortEvents;
+}
+
 /** The operations on subnets. */
-export function subnetOperations({ db, cascade }: { readonly db: Db; readonly cascade: Cascade }): Operation[] {
+export function subnetOperations(parts: SubnetParts): Operation[] {
+  const { db, cascade } = parts;
   return crudOperations<SubnetRow>({
     db,
     convention,
@@ -46,6 +55,7 @@ export function subnetOperations({ db, cascade }: { readonly db: Db; readonly ca
         tx,
       );
       await countQuota(tx, row.project_id, { subnet: 1 });
+      if (isAutoAddress(row)) await addAutoAddresses(tx, parts, row);
     },
     updating: async (row, given, _context, tx) => {
       const patch = changedSubnet(row, given);
@@ -54,7 +64,7 @@ export function subnetOperations({ db, cascade }: { readonly db: Db; readonly ca
     },
     updated: async (row, _before, context, tx) =>
       cascade.revise(tx, 'subnet', row.id, { requestId: context.requestId }),
-    removing: (row, context, tx) => removeSubnet(tx, cascade, row, context.requestId),
+    removing: (row, context, tx) => removeSubnet(tx, parts, row, context.requestId),
     committed: () => cascade.poke(),
   });
 }
@@ -192,11 +202,12 @@ const inUse = (id: string): Fault =>
     'SubnetInUse',
   );
 
-async function removeSubnet(tx: Tx, cascade: Cascade, row: SubnetRow, requestId: string): Promise<void> {
+async function removeSubnet(tx: Tx, parts: SubnetParts, row: SubnetRow, requestId: string): Promise<void> {
+  if (isAutoAddress(row) && !(await removeAutoAddresses(tx, parts, row))) throw inUse(row.id);
   const used = await sql`select 1 from ip_allocations
     where subnet_id = ${row.id} and position(':' in port_id) = 0 limit 1`.execute(tx);
   if (used.rows.length > 0) throw inUse(row.id);
   await sql`update networks set subnets = array_remove(subnets, ${row.id}) where id = ${row.network_id}`.execute(tx);
-  await cascade.retire(tx, 'subnet', row.id, { requestId });
+  await parts.cascade.retire(tx, 'subnet', row.id, { requestId });
   await countQuota(tx, row.project_id, { subnet: -1 });
 }

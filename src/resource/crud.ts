@@ -169,7 +169,24 @@ export function crudOperations<R extends BaseRow>(crud: Crud<R>): Operation[] {
     );
   }
   const { target } = crud;
-  return target === undefined ? operations : operations.map((op) => ({ ...op, target }));
+  return operations.map((op) => ({
+    ...op,
+    ...(target === undefined ? {} : { target }),
+    ...(convention.hidesUnreadable ? { refused: (call: Call) => hidden(crud, op, call) } : {}),
+  }));
+}
+
+/**
+ * What is answered to whom the rule of an operation refuses, where what may not be read is not shown to be there.
+ * @throws Fault 404 for what may not be read, 403 for what may be read and not changed
+ */
+function hidden<R extends BaseRow>(crud: Crud<R>, op: Operation, call: Call): unknown {
+  const { policies, convention, store } = crud;
+  if (op.method === 'GET' && op.path === crud.path) return { [store.resource.collection]: [] };
+  if (op.policy === policies.create || call.context.allowed(policies.show.name)) {
+    throw convention.refusal(op.policy === 'none' ? '' : op.policy.name);
+  }
+  throw convention.unknownPath();
 }
 
 async function list<R extends BaseRow>(crud: Crud<R>, call: Call): Promise<unknown> {

@@ -54,5 +54,10 @@ it('what Neutron refuses is refused', async () => {
     'ServiceProfileNotFound',
   ]);
   expect((await call('alice', 'POST', '/flavors', { flavor: { service_type: 'L3_ROUTER_NAT' } })).status).toBe(403);
-  expect((await call('alice', 'GET', '/service_profiles')).status).toBe(403);
+  expect((await call('alice', 'GET', '/service_profiles')).body).toEqual({ service_profiles: [] });
+  const { service_profile } = (await newProfile({ metainfo: '{}' })).body;
+  for (const method of ['GET', 'PUT', 'DELETE'] as const) {
+    const hidden = await call('alice', method, `/service_profiles/${service_profile.id}`, { service_profile: {} });
+    expect(fault(hidden)).toEqual([404, 'HTTPNotFound']);
+  }
 });
