@@ -113,7 +113,8 @@ export const router = resource({
     }),
     routes: field(Type.Array(Route), {
       update: true,
-      input: Type.Array(Route, { maxItems: 256 }),
+      // None takes all of them away.
+      input: nullable(Type.Array(Route, { maxItems: 256 })),
       default: [],
     }),
     tags: field(Type.Array(Type.String()), { column: true, default: [] }),

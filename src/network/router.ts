@@ -61,6 +61,7 @@ export function routerOperations(parts: EdgeParts): Operation[] {
         Object.assign(patch, await setGateway(tx, parts, context, row, wanted));
       }
       if (patch.routes !== undefined) {
+        patch.routes ??= [];
         checkRoutes(patch.routes);
         await checkReachable(tx, row, patch.routes);
       }
