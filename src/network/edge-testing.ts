@@ -85,7 +85,7 @@ for (const replica of [
 }
 registerEdgeKinds(parts);
 const operations = [
-  ...networkOperations({ db, cascade, topology }),
+  ...networkOperations({ db, cascade, events, topology }),
   ...subnetOperations({ db, cascade, events }),
   ...portOperations({ db, cascade, events }),
   ...qosOperations({ db, cascade }),

@@ -11,7 +11,7 @@ import type { EdgeParts } from './edge-core.ts';
 import { extensionOperations } from './extension.ts';
 import { externalNetworkFeed } from './external-network-feed.ts';
 import { visibleFloatingIps } from './floating-ip-resource.ts';
-import { floatingIpOperations, floatingIpRules, releaseFloatingIps } from './floating-ip.ts';
+import { floatingIpOperations, floatingIpRules, releaseFloatingIps, removeUntied } from './floating-ip.ts';
 import { floatingIpFeed, floatingIpKind } from './floating-ip-replica.ts';
 import { callersProject, visibleNetworks } from './network-project.ts';
 import { networkQuotas } from './network-quota.ts';
@@ -57,7 +57,7 @@ export function edgeOperations(parts: EdgeParts): Operation[] {
 /** Registers routers, floating IPs, external networks and abilities with cascading, and listens to what happens to ports. */
 export function registerEdgeKinds(parts: EdgeParts): void {
   const { db, cascade, events } = parts;
-  cascade.register({ replica: routerKind as never });
+  cascade.register({ replica: routerKind(parts) as never });
   cascade.register({ replica: trunkKind as never, feed: trunkFeed });
   cascade.register({ replica: floatingIpKind as never, feed: floatingIpFeed(db) });
   cascade.register({ feed: externalNetworkFeed(db, cascade) });
@@ -68,6 +68,7 @@ export function registerEdgeKinds(parts: EdgeParts): void {
     await dropForwardingsOfPorts(tx, cascade, ids);
     await forgetTrunkPorts(tx, parts, ports);
   });
+  events.onNetworkRemoving((tx, networkId, requestId) => removeUntied(tx, parts, networkId, requestId));
   events.onUpdated((tx, port) => dropForwardingsOfAddresses(tx, cascade, port));
 }
 

@@ -57,13 +57,17 @@ export function externalNetworkFeed(db: Db, cascade: Cascade): Feed {
         ({ id }) => id,
         async (network) => {
           const name = parentName(config, network.name);
-          if (name !== undefined) await bring(context, config, network, name);
+          if (name !== undefined && !isCopy(network)) await bring(context, config, network, name);
         },
       );
       return cursor;
     },
   };
 }
+
+/** Whether a parent made it, this one or another: what is one parent's is not for everybody. */
+const isCopy = ({ name, description }: ChildNetwork): boolean =>
+  description?.startsWith('Headwater: ') === true && /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(name);
 
 /** Whether addresses wait for the child to let go of them. */
 async function holds(query: Queryable, child: string): Promise<boolean> {

@@ -8,7 +8,7 @@ import type { ChildContext, Feed, Found, ReplicaKind } from '../cascade/contract
 import { Later } from '../cascade/later.ts';
 import type { Db, Queryable } from '../db/database.ts';
 import { CloudError } from '../openstack/error.ts';
-import { childExternalNetwork } from './external-network.ts';
+import { externalNetworkIn } from './external-network.ts';
 import { type FloatingIp, floatingIps } from './floating-ip-resource.ts';
 import { forwardingsThere } from './port-forwarding/port-forwarding-replica.ts';
 import { policyInChild } from './qos/qos-child.ts';
@@ -60,8 +60,8 @@ export const floatingIpKind: ReplicaKind<FloatingIp> = {
   /** Twice: the second is refused by the child, since the address is taken. */
   async make(context, row) {
     const { floating_ip_address, project_id } = row;
-    const floating_network_id = await childExternalNetwork(context.db.query, context.child, row.floating_network_id);
-    if (floating_network_id === undefined) throw new Later(HELD_AGAIN_MS, 'the external network is not known yet');
+    const external = await externalNetworkIn(context, row.floating_network_id);
+    if (external === undefined) throw new Later(HELD_AGAIN_MS, 'the external network is not known yet');
     const tie = row.port_id === null ? {} : await tieOf(context, row);
     const policy = await policyInChild(context, row);
     const description = `${MARK}${row.id}`;
@@ -70,7 +70,9 @@ export const floatingIpKind: ReplicaKind<FloatingIp> = {
         service: 'network',
         method: 'POST',
         path: '/floatingips',
-        body: { floatingip: { floating_network_id, floating_ip_address, description, ...tie, ...policy } },
+        body: {
+          floatingip: { floating_network_id: external.network_id, floating_ip_address, description, ...tie, ...policy },
+        },
         scope: await context.scope(project_id),
       });
       // Its forwardings follow.

@@ -8,7 +8,7 @@ import type { Call, Operation, RequestContext } from '../http/service.ts';
 import { crudOperations, type Given } from '../resource/crud.ts';
 import { addPort, type EdgeParts, FLOATING_IP, holdAddresses, portsChanged, removePort } from './edge-core.ts';
 import { dnsDomainOf, dnsNameOf } from './dns/dns-name.ts';
-import { type ExternalSubnet, externalSubnets } from './external-network.ts';
+import { type ExternalSubnet, externalSubnets, isMadeHere } from './external-network.ts';
 import { floatingIp, type FloatingIp, floatingIps, visibleFloatingIps } from './floating-ip-resource.ts';
 import { elsewhere, type FloatingIpWish, placesFor, type Target, targetOf } from './floating-ip-place.ts';
 import { networkNotFound } from './network-fault.ts';
@@ -74,6 +74,7 @@ async function newFloatingIp(tx: Tx, parts: EdgeParts, given: Given<FloatingIp>,
     given.port_id == null ? undefined : await targetOf(tx, parts, context, wish, given.port_id, given.fixed_ip_address);
   const places = await placesFor(tx, parts, wish, target);
   const { port, place } = await takeAddress(tx, wish, id, places);
+  if (!place.adopted && !(await parts.bindNetwork(tx, networkId, place.child))) throw bound(networkId);
   const ip_address = port.fixed_ips[0]?.ip_address ?? '';
   if (target !== undefined)
     await settle(
@@ -103,6 +104,12 @@ async function newFloatingIp(tx: Tx, parts: EdgeParts, given: Given<FloatingIp>,
     tags: [],
   };
 }
+
+const bound = (networkId: string): Fault =>
+  conflict(
+    `External network ${networkId} came to live in another availability zone at this moment. Try again.`,
+    'NetworkAvailabilityZoneNotJoined',
+  );
 
 /** An address in the first of the places that has one left, on a port that holds it. */
 async function takeAddress(
@@ -198,9 +205,17 @@ async function remove(tx: Tx, parts: EdgeParts, row: FloatingIp, requestId: stri
   await portsChanged(tx, parts, [row.port_id]);
   const port = await portStore.find(tx, row.floating_port_id);
   if (port !== undefined) await removePort(tx, parts, port);
-  await holdAddresses(tx, row.child, [{ subnet_id: row.subnet_id, ip_address: row.floating_ip_address }]);
+  if (!(await isMadeHere(tx, row.floating_network_id))) {
+    await holdAddresses(tx, row.child, [{ subnet_id: row.subnet_id, ip_address: row.floating_ip_address }]);
+  }
   await parts.cascade.retire(tx, 'floating_ip', row.id, { requestId });
   await countQuota(tx, row.project_id, { floatingip: -1 });
+}
+
+/** An external network that goes takes its floating IPs along, as far as they lead nowhere. */
+export async function removeUntied(tx: Tx, parts: EdgeParts, networkId: string, requestId: string): Promise<void> {
+  const rows = await floatingIps.select(tx, [sql<SqlBool>`floating_network_id = ${networkId} and port_id is null`]);
+  for (const row of rows) if (row.forwardings.length === 0) await remove(tx, parts, row, requestId);
 }
 
 /**

@@ -2,6 +2,7 @@
 import type { ChildContext, Found, ReplicaKind } from '../cascade/contract.ts';
 import type { CloudScope } from '../openstack/contract.ts';
 import { CloudError, plainSentence } from '../openstack/error.ts';
+import { isMadeHere } from './external-network.ts';
 import { TENANT_MTU } from './networks.ts';
 import { type NetworkRow, networkStore } from './network-resource.ts';
 import { asCopied } from './copies-project.ts';
@@ -71,7 +72,7 @@ export async function removeByPath(context: ChildContext, path: string, projectI
   });
 }
 
-/** Tenant networks; external ones are the child's own and never copied. */
+/** Tenant networks, and external ones that were made here; others are the child's own and never copied. */
 export function networkKind(parts: TransitParts): ReplicaKind<NetworkRow> {
   return {
     kind: 'network',
@@ -79,11 +80,12 @@ export function networkKind(parts: TransitParts): ReplicaKind<NetworkRow> {
     unique: false,
     async load(query, id) {
       const row = await networkStore.find(query, id);
-      return row === undefined || row.external ? undefined : asCopied(row);
+      if (row === undefined) return undefined;
+      return row.external && !(await isMadeHere(query, id)) ? undefined : asCopied(row);
     },
     find: (context, id, row) => findByName(context, '/networks', 'networks', id, row?.project_id),
     async make(context, row) {
-      const values = { name: row.id, ...(await valuesOf(context, row)) };
+      const values = { name: row.id, ...(await valuesOf(context, row, false)) };
       if (isStretched(row)) {
         const child_id = await makeStretched(context, parts, row, values);
         return { child_id, detail: detailOf(row.project_id) };
@@ -95,7 +97,7 @@ export function networkKind(parts: TransitParts): ReplicaKind<NetworkRow> {
         body: { network: values },
         scope: await context.scope(row.project_id),
       });
-      return { child_id: body.network.id, detail: detailOf(row.project_id) };
+      return { child_id: body.network.id, detail: detailWith(row) };
     },
     /** Sends all that may change; twice: the same values again. */
     async bring(context, row, replica) {
@@ -103,9 +105,10 @@ export function networkKind(parts: TransitParts): ReplicaKind<NetworkRow> {
         service: 'network',
         method: 'PUT',
         path: `/networks/${replica.child_id}`,
-        body: { network: await valuesOf(context, row) },
+        body: { network: await valuesOf(context, row, replica.detail.external === true) },
         scope: await context.scope(row.project_id),
       });
+      return detailWith(row);
     },
     remove: (context, replica) => removeByPath(context, `/networks/${replica.child_id}`, replica.detail.project_id),
     async failed(context, id, tenantMessage) {
@@ -115,8 +118,19 @@ export function networkKind(parts: TransitParts): ReplicaKind<NetworkRow> {
   };
 }
 
-async function valuesOf(context: ChildContext, row: NetworkRow): Promise<Record<string, unknown>> {
+const detailWith = (row: NetworkRow) => ({
+  ...detailOf(row.project_id),
+  ...(row.external ? { external: true } : {}),
+});
+
+/** What a copy shall be; whether it is external is said only of one that is, or was. */
+async function valuesOf(
+  context: ChildContext,
+  row: NetworkRow,
+  wasExternal: boolean,
+): Promise<Record<string, unknown>> {
   return {
+    ...(row.external || wasExternal ? { 'router:external': row.external } : {}),
     description: describe(row.name),
     admin_state_up: row.admin_state_up,
     port_security_enabled: row.port_security_enabled,

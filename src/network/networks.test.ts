@@ -213,6 +213,9 @@ describe('subnets', () => {
       name: 'n',
       revision_number: 2,
     });
+    for (const enable_dhcp of [false, true]) {
+      expect((await update({ enable_dhcp })).body.subnet).toMatchObject({ enable_dhcp });
+    }
     expect(typeOf(await update({ gateway_ip: '10.203.0.15' }))).toBe('GatewayConflictWithAllocationPools');
     expect((await update({ cidr: '10.9.0.0/24' })).status).toBe(400);
     expect((await update({ allocation_pools: [{ start: '10.203.0.30', end: '10.203.0.31' }] })).status).toBe(200);
@@ -394,6 +397,20 @@ describe('security groups', () => {
     expect((await call('alice', 'DELETE', `/security-group-rules/${made.id}`)).status).toBe(204);
     const after = await call('alice', 'GET', `/security-groups/${group.id}`);
     expect(after.body.security_group.security_group_rules).toHaveLength(2);
+  });
+
+  it.each([
+    [{ protocol: 'icmp', port_range_min: -1, port_range_max: 25 }, 400, 'Invalid value for port -1'],
+    [{ protocol: 'tcp', port_range_min: 80, port_range_max: 65_536 }, 400, 'Invalid value for port 65536'],
+    [{ protocol: 'tcp', port_range_min: '', port_range_max: 80 }, 400, 'Invalid value for port '],
+    [{ remote_group_id: 'bad' }, 404, 'Security group bad does not exist'],
+    [{ remote_address_group_id: 'bad' }, 404, 'Address group bad could not be found.'],
+    [{ security_group_id: 'bad' }, 404, 'Security group bad does not exist'],
+  ])('refuse a rule of %j', async (values, status, message) => {
+    const { id: security_group_id } = await make('alice', 'security_group', { name: 'r' });
+    const rule = { security_group_id, direction: 'ingress', ...values };
+    const refused = await call('alice', 'POST', '/security-group-rules', { security_group_rule: rule });
+    expect([refused.status, refused.body.NeutronError.message]).toEqual([status, message]);
   });
 
   it('in use cannot go; what names them goes with them', async () => {

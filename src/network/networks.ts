@@ -13,6 +13,7 @@ import { invalidInput, networkNotFound } from './network-fault.ts';
 import { ownOrAdmin, plainPolicies, projectOf, visibleNetworks } from './network-project.ts';
 import { countQuota } from './network-quota.ts';
 import { type NetworkRow, networkStore } from './network-resource.ts';
+import type { PortEvents } from './port-events.ts';
 import { portStore } from './port-resource.ts';
 import { ensureDefaultGroup } from './security-group-default.ts';
 import { defaultPolicy, usePolicy } from './qos/qos-use.ts';
@@ -36,6 +37,7 @@ export const TENANT_MTU = 1442;
 export interface NetworkParts {
   readonly db: Db;
   readonly cascade: Cascade;
+  readonly events: PortEvents;
   /** What joins the children's networks. */
   readonly topology: NetworkTopology;
 }
@@ -70,11 +72,12 @@ export function networkOperations(parts: NetworkParts): Operation[] {
       } = given;
       if (patch.dns_domain !== undefined) patch.dns_domain = dnsDomainOf(patch.dns_domain);
       if (row.shared && given.shared === false) await refuseOthers(tx, row);
+      if (row.external && given.external === false) await refuseGateways(tx, row);
       return given.qos_policy_id == null ? patch : { ...patch, qos_known: true };
     },
     updated: async (row, _before, context, tx) =>
       cascade.revise(tx, 'network', row.id, { requestId: context.requestId }),
-    removing: (row, context, tx) => removeNetwork(tx, cascade, row, context.requestId),
+    removing: (row, context, tx) => removeNetwork(tx, parts, row, context.requestId),
     committed: () => cascade.poke(),
   });
   return operations.map((one) => ({
@@ -127,6 +130,17 @@ function refuseMtu(mtu: number | undefined, mtu_max: number): void {
   }
 }
 
+/** A network that routers lead out by stays external. */
+async function refuseGateways(tx: Tx, row: NetworkRow): Promise<void> {
+  const gateways = await sql`select 1 from routers where gateway_network_id = ${row.id} limit 1`.execute(tx);
+  if (gateways.rows.length > 0) {
+    throw conflict(
+      `External network ${row.id} cannot be updated to be made non-external, since it has existing gateway ports.`,
+      'ExternalNetworkInUse',
+    );
+  }
+}
+
 /** A network that others use cannot be taken from them. */
 async function refuseOthers(tx: Tx, row: NetworkRow): Promise<void> {
   const others = await sql`select 1 from ports
@@ -164,7 +178,9 @@ export async function bindNetwork(tx: Tx, parts: StretchedParts, networkId: stri
 }
 
 /** Deletes what goes with a network, in its transaction; the row itself is the caller's. */
-async function removeNetwork(tx: Tx, cascade: Cascade, row: NetworkRow, requestId: string): Promise<void> {
+async function removeNetwork(tx: Tx, parts: NetworkParts, row: NetworkRow, requestId: string): Promise<void> {
+  const { cascade, events } = parts;
+  if (row.external) await events.networkRemoving(tx, row.id, requestId);
   const ports = await portStore.select(tx, [sql<SqlBool>`network_id = ${row.id}`]);
   if (ports.length > 0) {
     const ids = ports.slice(0, 20).map(({ id }) => id);

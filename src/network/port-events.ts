@@ -9,6 +9,9 @@ export interface PortEvents {
   /** Adds who is told after a port was changed by its owner: what hung on its former addresses is let go there. */
   onUpdated(listener: (tx: Tx, port: PortRow) => Promise<void>): void;
   updated(tx: Tx, port: PortRow): Promise<void>;
+  /** Adds who is told before a network is deleted: what holds its addresses and would go with it is let go there. */
+  onNetworkRemoving(listener: (tx: Tx, networkId: string, requestId: string) => Promise<void>): void;
+  networkRemoving(tx: Tx, networkId: string, requestId: string): Promise<void>;
   /** Adds who is told that addresses or interfaces of servers changed. */
   onServersChanged(listener: (tx: Tx, serverIds: readonly string[]) => Promise<void>): void;
   /** Tells of the servers among the devices given; empty and repeated ids, and other devices' owners, are left out. */
@@ -20,6 +23,7 @@ export interface PortEvents {
 export function createPortEvents(): PortEvents {
   const removing: ((tx: Tx, ports: readonly PortRow[]) => Promise<void>)[] = [];
   const updated: ((tx: Tx, port: PortRow) => Promise<void>)[] = [];
+  const networkRemoving: ((tx: Tx, networkId: string, requestId: string) => Promise<void>)[] = [];
   const changed: ((tx: Tx, serverIds: readonly string[]) => Promise<void>)[] = [];
   const serversChanged = async (tx: Tx, serverIds: readonly string[]): Promise<void> => {
     if (serverIds.length === 0) return;
@@ -33,6 +37,10 @@ export function createPortEvents(): PortEvents {
     onUpdated: (listener) => void updated.push(listener),
     async updated(tx, port) {
       for (const listener of updated) await listener(tx, port);
+    },
+    onNetworkRemoving: (listener) => void networkRemoving.push(listener),
+    async networkRemoving(tx, networkId, requestId) {
+      for (const listener of networkRemoving) await listener(tx, networkId, requestId);
     },
     onServersChanged: (listener) => void changed.push(listener),
     async changed(tx, ports) {

@@ -210,7 +210,7 @@ async function dropGatewayPort(tx: Tx, parts: EdgeParts, port: PortRow): Promise
   const copies = await parts.cascade.replicasOf(tx, 'router', port.device_id);
   for (const { child } of copies) {
     const inChild = (fixedIp: FixedIp) =>
-      mapped.some((subnet) => subnet.child === child && subnet.subnet_id === fixedIp.subnet_id);
+      mapped.some((subnet) => subnet.adopted && subnet.child === child && subnet.subnet_id === fixedIp.subnet_id);
     await holdAddresses(tx, child, port.fixed_ips.filter(inChild));
   }
 }

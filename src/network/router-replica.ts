@@ -9,8 +9,8 @@ import type { Db } from '../db/database.ts';
 import { abilityOf } from './ability.ts';
 import type { CloudScope } from '../openstack/contract.ts';
 import { CloudError } from '../openstack/error.ts';
-import { portsOfDevice, ROUTER_INTERFACE, childrenOfNetworks } from './edge-core.ts';
-import { childExternalNetwork, externalSubnets } from './external-network.ts';
+import { childrenOfNetworks, type EdgeParts, portsOfDevice, ROUTER_INTERFACE } from './edge-core.ts';
+import { externalNetworkIn, isMadeHere } from './external-network.ts';
 import { scopeFor } from './network-replica.ts';
 import type { PortRow } from './port-resource.ts';
 import { completeGateway } from './router-gateway.ts';
@@ -59,7 +59,7 @@ const INTERFACE_OWNERS = new Set([
 const IN_USE_AGAIN_MS = 1000;
 
 /** The kind `router`. */
-export const routerKind: ReplicaKind<Router> = {
+export const routerKind = (parts: Pick<EdgeParts, 'bindNetwork'>): ReplicaKind<Router> => ({
   kind: 'router',
   table: 'routers',
   unique: false,
@@ -102,7 +102,7 @@ export const routerKind: ReplicaKind<Router> = {
     const reach = await reachOf(context.db.query, row.id);
     const transit = reach.children.includes(context.child) ? await transitOf(context.db.query, row.id) : undefined;
     const wanted = await wantedInterfaces(context, row, transit);
-    const gateway = wanted.length === 0 ? null : await wantedGateway(context, row);
+    const gateway = wanted.length === 0 ? null : await wantedGateway(parts, context, row);
     const [there, ports] = await Promise.all([copy.show(), copy.interfaces()]);
     const routes = await routesIn(row, reach, context.child, (child, version) =>
       transitAddress(context.db, transit, child, version),
@@ -131,7 +131,7 @@ export const routerKind: ReplicaKind<Router> = {
     context.log.warn({ router_id: id, reason: tenantMessage }, 'a router could not be brought to a child');
     await setStatus(context.db, id, 'ACTIVE', 'ERROR');
   },
-};
+});
 
 const description = (row: Router): string => `Headwater: ${row.name}`.slice(0, 255);
 
@@ -270,15 +270,21 @@ async function matchInterfaces(
 }
 
 /** The gateway in this child, with the address that the parent chose there; null where the child has no part in it. */
-async function wantedGateway(context: ChildContext, row: Router): Promise<ChildRouter['external_gateway_info']> {
+async function wantedGateway(
+  { bindNetwork }: Pick<EdgeParts, 'bindNetwork'>,
+  context: ChildContext,
+  row: Router,
+): Promise<ChildRouter['external_gateway_info']> {
   const { query } = context.db;
   if (row.gateway_network_id === null) return null;
-  const network_id = await childExternalNetwork(query, context.child, row.gateway_network_id);
-  if (network_id === undefined) return null;
-  const mapped = await externalSubnets(query, row.gateway_network_id);
-  const mine = new Map(
-    mapped.filter(({ child }) => child === context.child).map((one) => [one.subnet_id, one.child_id]),
-  );
+  // One that was made here and is nowhere yet comes to live where the first router needs it.
+  const { gateway_network_id } = row;
+  if (await isMadeHere(query, gateway_network_id)) {
+    await context.db.transaction((tx) => bindNetwork(tx, gateway_network_id, context.child));
+  }
+  const external = await externalNetworkIn(context, gateway_network_id);
+  if (external === undefined) return null;
+  const { network_id, subnets: mine } = external;
   const isMissing = (id: string) =>
     !row.external_gateway_info?.external_fixed_ips.some(({ subnet_id }) => subnet_id === id);
   const missing = [...mine.keys()].filter(isMissing);

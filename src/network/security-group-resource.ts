@@ -14,13 +14,16 @@ const Port = nullable(Type.Integer());
 /** Neutron takes ports and protocols as numbers and as text. */
 const NumberOrText = Type.Union([Type.Integer(), Type.String({ maxLength: 32 }), Type.Null()]);
 
+/** Neutron takes any text for the id of a group, and then finds none. */
+const Id = Type.String({ maxLength: 255 });
+
 export const securityGroupRuleResource = resource({
   name: 'security_group_rule',
   table: 'security_group_rules',
   fields: {
     id: field(Type.String(), { filter: true }),
     project_id: field(Type.String({ maxLength: 255 }), { create: 'optional', filter: true, sort: true }),
-    security_group_id: field(Type.String({ format: 'uuid' }), { create: 'required', filter: true, sort: true }),
+    security_group_id: field(Id, { create: 'required', filter: true, sort: true }),
     ethertype: field(Type.String(), {
       create: 'optional',
       filter: true,
@@ -44,12 +47,12 @@ export const securityGroupRuleResource = resource({
     remote_group_id: field(nullable(Type.String()), {
       create: 'optional',
       filter: true,
-      input: nullable(Type.String({ format: 'uuid' })),
+      input: nullable(Id),
     }),
     remote_address_group_id: field(nullable(Type.String()), {
       create: 'optional',
       filter: true,
-      input: nullable(Type.String({ format: 'uuid' })),
+      input: nullable(Id),
     }),
     normalized_cidr: computed((row: { remote_ip_prefix: string | null }) =>
       row.remote_ip_prefix === null ? null : normalizedCidr(row.remote_ip_prefix),

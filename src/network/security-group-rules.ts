@@ -136,12 +136,12 @@ function protocolOf(given: string | number | null | undefined, ethertype: string
 }
 
 function portOf(given: string | number | null | undefined): number | null {
-  if (given === undefined || given === null || given === '') return null;
+  if (given === undefined || given === null) return null;
   const text = String(given);
-  if (!/^-?\d{1,9}$/.test(text)) {
+  if (!/^\d{1,5}$/.test(text) || Number(text) > 65_535) {
     throw badRequest(`Invalid value for port ${text}`, 'SecurityGroupInvalidPortValue');
   }
-  return Number(text) === -1 ? null : Number(text);
+  return Number(text);
 }
 
 function checkPorts(protocol: string | null, min: number | null, max: number | null) {

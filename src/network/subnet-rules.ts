@@ -51,7 +51,7 @@ export interface Ipv6Modes {
 export function checkIpv6Modes(cidr: Cidr, modes: Ipv6Modes, enableDhcp: boolean): void {
   const { ipv6_ra_mode: ra, ipv6_address_mode: address } = modes;
   if (cidr.version === 4) {
-    for (const [name, value] of Object.entries(modes)) {
+    for (const [name, value] of Object.entries({ ipv6_ra_mode: ra, ipv6_address_mode: address })) {
       if (value !== null) throw invalidInput(`${name} is not valid when ip_version is 4.`);
     }
     return;
