@@ -5,6 +5,7 @@ import { ConfigError } from './config.ts';
 import { demo } from './demo.ts';
 import { writeCoverage } from './docs.ts';
 import { serve } from './serve.ts';
+import { printedTrace, TRACE_KINDS, type TraceOptions } from './trace/trace.ts';
 
 const program = new Command('headwater')
   .description('One OpenStack API over many OpenStack clouds')
@@ -34,6 +35,19 @@ program
   .option('--json', 'print JSON')
   .action(async (children: string[], options: CheckOptions) => {
     process.exitCode = await check(children, options);
+  });
+
+program
+  .command('network')
+  .description('look into the networks')
+  .command('trace')
+  .description('print an object of the parent and its copies in the children side by side')
+  .argument('<kind>', TRACE_KINDS.join(', '))
+  .argument('<id>', 'its id in the parent')
+  .option('-c, --config <file>', 'the configuration file', 'headwater.yaml')
+  .option('--json', 'print JSON')
+  .action(async (kind: string, id: string, options: TraceOptions) => {
+    process.exitCode = await printedTrace(kind, id, options);
   });
 
 program

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { Client } from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
-import { startEmbedded, type Embedded } from './embedded.ts';
+import { runningEmbedded, startEmbedded, type Embedded } from './embedded.ts';
 import { processIdentity } from './process-identity.ts';
 
 const SETTINGS = { fsync: 'off', shared_buffers: '32MB' };
@@ -76,9 +76,11 @@ describe('an embedded server', () => {
     await expect(startEmbedded({ data_dir })).rejects.toThrow(
       new Error(`the database in ${data_dir} is in use by the process ${process.pid}`),
     );
+    expect(await runningEmbedded(data_dir)).toBe(first.url);
     const pid = await postmasterOf(data_dir);
     await first.stop();
     expect(await isAlive(pid)).toBe(false);
+    expect(await runningEmbedded(data_dir)).toBeUndefined();
 
     const second = await start(data_dir);
     expect(await ask(second.url, 'SELECT value FROM kept')).toEqual([{ value: 'data' }]);

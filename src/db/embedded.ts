@@ -254,6 +254,21 @@ async function launch(
   throw new Error(`PostgreSQL did not start (${outcome.ended ?? 'no answer'}): ${written.trim().slice(-1_000)}`);
 }
 
+/**
+ * The URL of the server that runs for a folder now, whoever started it; undefined where none does. Starts nothing: for
+ * those who look on beside the process whose folder it is.
+ */
+export async function runningEmbedded(data_dir: string): Promise<string | undefined> {
+  const cluster = join(await realpath(data_dir).catch(() => data_dir), 'cluster');
+  const postmaster = await readPostmaster(cluster);
+  if (postmaster === undefined || !postmaster.ready) return undefined;
+  if (!(await servesFolder(postmaster.pid, cluster))) return undefined;
+  return urlAt(postmaster.socket_dir);
+}
+
+const urlAt = (socket_dir: string): string =>
+  `postgresql://${SUPERUSER}@localhost/${DATABASE}?host=${encodeURIComponent(socket_dir)}`;
+
 /** The server left running by a process that was killed, when it is ready to serve. */
 async function adopt(cluster: string, log: Log): Promise<Server | undefined> {
   const end = Date.now() + START_TIMEOUT_MS;
@@ -321,7 +336,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded>
     let server = (await adopt(cluster, log)) ?? (await start());
     guard();
     const { socket_dir } = server;
-    const url = `postgresql://${SUPERUSER}@localhost/${DATABASE}?host=${encodeURIComponent(socket_dir)}`;
+    const url = urlAt(socket_dir);
 
     let restarting: Promise<void> | undefined;
     const restart = async (): Promise<void> => {
