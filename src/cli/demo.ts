@@ -9,7 +9,7 @@ import { startEmbedded } from '../db/embedded.ts';
 import { createCloudClient } from '../openstack/client.ts';
 import type { CloudEntry } from '../openstack/clouds-yaml.ts';
 import type { CloudApi } from '../openstack/contract.ts';
-import { NO_TOPOLOGY } from '../network/topology.ts';
+import { NO_TOPOLOGY, type NetworkTopology } from '../network/topology.ts';
 import { createSimCloud, type SimCloud } from '../sim/cloud.ts';
 import { type Config, ConfigError } from './config.ts';
 import { lockFolder } from './folder-lock.ts';
@@ -18,6 +18,21 @@ import { untilStopped } from './serve.ts';
 
 const CHILDREN = ['east', 'west'] as const;
 const SERVER_LIFE_MS = { boot_ms: 1500, action_ms: 500, volume_ms: 500 };
+
+/** What joins the two, so that routers and networks span both. */
+const TOPOLOGY: NetworkTopology = {
+  ...NO_TOPOLOGY,
+  physical_networks: [
+    {
+      name: 'wan',
+      children: { east: 'physnet1', west: 'physnet1' },
+      vlans: { first: 100, last: 199 },
+      transit_vlans: { first: 200, last: 299 },
+      flat: true,
+      mtu: 1500,
+    },
+  ],
+};
 
 interface CloudsFile {
   clouds: Record<string, { auth: Record<string, string>; region_name: string; identity_api_version: number }>;
@@ -112,7 +127,7 @@ function configOf(listen: string, data_dir: string): Config {
       concurrency: 16,
       timeout_ms: 60_000,
     })),
-    topology: NO_TOPOLOGY,
+    topology: TOPOLOGY,
   };
 }
 
