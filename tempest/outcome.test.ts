@@ -37,6 +37,10 @@ Captured traceback:
 Details: {'type': 'ExternalIpAddressExhausted', 'message': 'No address.', 'detail': ''}
 
 
+Captured traceback-1:
+~~~~~~~~~~~~~~~~~~~~~
+    tempest.lib.exceptions.Conflict: it could not be cleaned up
+
 Captured pythonlogging:
 ~~~~~~~~~~~~~~~~~~~~~~~
     tempest.lib.exceptions.Conflict: this line is of the log

@@ -49,7 +49,8 @@ function errorAfter(lines: readonly string[], at: number): string {
   for (let next = at + 1; next < lines.length; next++) {
     const line = lines[next] ?? '';
     if (/^\{\d+\} /.test(line)) break;
-    if (line.startsWith('Captured pythonlogging')) break;
+    // What follows are the log and the errors of the clean-up, which mostly come of the first.
+    if (/^Captured (pythonlogging|traceback-\d+)/.test(line)) break;
     const found = ERROR_LINE.exec(line);
     if (found !== null) {
       const short = (found[1] ?? '').split('.').at(-1);

@@ -28,6 +28,15 @@ const call = (who: string, method: string, path: string, body?: unknown) =>
 const type = (answer: { body: { NeutronError: { type: string } } }) => answer.body.NeutronError.type;
 afterAll(() => api.close());
 
+it('the root lists the core resources', async () => {
+  const { body } = await call('alice', 'GET', '/');
+  expect(body.resources.map((one: { name: string }) => one.name)).toEqual(['network', 'subnet', 'subnetpool', 'port']);
+  expect(body.resources[0]).toMatchObject({
+    collection: 'networks',
+    links: [{ rel: 'self', href: expect.stringMatching(/\/network\/v2\.0\/networks$/) }],
+  });
+});
+
 describe('agents', () => {
   it('are two proxies for each child, shown to admins', async () => {
     expect((await call('alice', 'GET', '/agents')).body).toEqual({ agents: [] });

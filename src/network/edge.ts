@@ -22,6 +22,7 @@ import { portForwardingOperations } from './port-forwarding/port-forwarding.ts';
 import { dropForwardingsOfAddresses, dropForwardingsOfPorts } from './port-forwarding/port-forwarding-state.ts';
 import { visiblePolicies } from './qos/qos-use.ts';
 import { quotaOperations } from './quota.ts';
+import { resourceListOperations } from './resource-list.ts';
 import { routerInterfaceOperations } from './router-interface.ts';
 import { routerKind } from './router-replica.ts';
 import { visibleRouters } from './router-resource.ts';
@@ -50,6 +51,7 @@ export function edgeOperations(parts: EdgeParts): Operation[] {
     ...availabilityZoneOperations(cascade),
     ...quotaOperations(db, networkQuotas),
     ...extensionOperations(),
+    ...resourceListOperations(),
     ...tagOperations(db, TAGGED),
   ];
 }
