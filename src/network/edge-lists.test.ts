@@ -163,7 +163,7 @@ describe('tags', () => {
 
   it('of a network that is only seen cannot be changed', async () => {
     const id = randomUUID();
-    await sql`insert into networks (id, project_id, name, external, mtu) values (${id}, '', 'public', true, 1500)`.execute(
+    await sql`insert into networks (id, project_id, name, external, external_shared, mtu) values (${id}, '', 'public', true, true, 1500)`.execute(
       db.query,
     );
     expect((await call('alice', 'GET', `/networks/${id}/tags`)).status).toBe(200);

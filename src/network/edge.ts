@@ -2,8 +2,7 @@
  * The edge of the network service: routers, floating IPs, external networks, agents, zones, quotas, extensions and
  * tags; and what of it the children are told.
  */
-import { type RawBuilder, sql, type SqlBool } from 'kysely';
-import type { Operation, PolicyRule, RequestContext } from '../http/service.ts';
+import type { Operation, PolicyRule } from '../http/service.ts';
 import { abilityFeed } from './ability-feed.ts';
 import { agentOperations } from './agent.ts';
 import { availabilityZoneOperations } from './availability-zone.ts';
@@ -13,7 +12,7 @@ import { externalNetworkFeed } from './external-network-feed.ts';
 import { visibleFloatingIps } from './floating-ip-resource.ts';
 import { floatingIpOperations, floatingIpRules, releaseFloatingIps, removeUntied } from './floating-ip.ts';
 import { floatingIpFeed, floatingIpKind } from './floating-ip-replica.ts';
-import { callersProject, visibleNetworks } from './network-project.ts';
+import { visibleNetworks } from './network-project.ts';
 import { networkQuotas } from './network-quota.ts';
 import { visiblePorts } from './ports.ts';
 import { ownOrShared } from './sharing.ts';
@@ -74,10 +73,6 @@ export function registerEdgeKinds(parts: EdgeParts): void {
   events.onUpdated((tx, port) => dropForwardingsOfAddresses(tx, cascade, port));
 }
 
-function visibleGroups(context: RequestContext): readonly RawBuilder<SqlBool>[] {
-  return context.identity.isAdmin ? [] : [sql<SqlBool>`(project_id = ${callersProject(context)} or shared)`];
-}
-
 const TAGGED: readonly TaggedKind[] = [
   { collection: 'trunks', name: 'trunk', table: 'trunks', visible: visibleTrunks },
   { collection: 'policies', name: 'policy', table: 'qos_policies', visible: visiblePolicies },
@@ -87,5 +82,5 @@ const TAGGED: readonly TaggedKind[] = [
   { collection: 'ports', name: 'port', table: 'ports', visible: visiblePorts },
   { collection: 'routers', name: 'router', table: 'routers', visible: visibleRouters },
   { collection: 'floatingips', name: 'floatingip', table: 'floating_ips', visible: visibleFloatingIps },
-  { collection: 'security-groups', name: 'security_group', table: 'security_groups', visible: visibleGroups },
+  { collection: 'security-groups', name: 'security_group', table: 'security_groups', visible: ownOrShared },
 ];

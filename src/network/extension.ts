@@ -70,6 +70,11 @@ const EXTENSIONS: readonly (readonly [string, string, string, string])[] = [
     'How near to its NUMA node a port has to be.',
     '2020-07-08',
   ],
+  ['rbac-policies', 'RBAC Policies', 'Objects are shared with other projects.', '2015-06-17'],
+  ['rbac-address-group', 'Add address_group type to RBAC', 'Address groups are shared.', '2020-08-24'],
+  ['rbac-address-scope', 'Add address_scope type to RBAC', 'Address scopes are shared.', '2020-02-12'],
+  ['rbac-security-groups', 'Add security_group type to network RBAC', 'Security groups are shared.', '2019-02-14'],
+  ['rbac-subnetpool', 'Add subnetpool type to RBAC', 'Subnet pools are shared.', '2020-02-22'],
   ['quota-check-limit', 'Quota engine limit check', 'A limit below what is used is refused on request.', '2021-07-01'],
   [
     'security-groups-normalized-cidr',

@@ -8,7 +8,10 @@ import { applyEach } from '../cascade/apply-each.ts';
 import type { Cascade, ChildConfig, ChildContext, Feed } from '../cascade/contract.ts';
 import type { Db, Queryable, Tx } from '../db/database.ts';
 import { networkStore } from './network-resource.ts';
+import { ACCESS_AS_EXTERNAL, networkSharing } from './network-sharing.ts';
 import { NO_POLICY } from './qos/qos-child.ts';
+import { addImplied } from './rbac/shareable.ts';
+import { NOT_SHARED } from './sharing.ts';
 import { type SubnetRow, subnetStore } from './subnet-resource.ts';
 
 interface ChildNetwork {
@@ -128,8 +131,10 @@ async function newNetwork(tx: Tx, network: ChildNetwork, name: string): Promise<
     admin_state_up: true,
     status: 'ACTIVE',
     subnets: [],
-    shared: false,
+    ...NOT_SHARED,
     external: true,
+    external_shared: true,
+    external_with: [],
     // There is one default at most.
     is_default: network.is_default === true && others.rows.length === 0,
     mtu: network.mtu ?? 1500,
@@ -146,6 +151,7 @@ async function newNetwork(tx: Tx, network: ChildNetwork, name: string): Promise<
     ...NO_POLICY,
     tags: [],
   });
+  await addImplied(tx, networkSharing, { id, project_id: '' }, ACCESS_AS_EXTERNAL);
   return id;
 }
 

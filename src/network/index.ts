@@ -5,12 +5,15 @@ import type { Db, Tx } from '../db/database.ts';
 import { network as convention } from '../http/conventions.ts';
 import type { Service } from '../http/service.ts';
 import { addressGroupKind } from './address-group/address-group-replica.ts';
-import { addressGroupOperations } from './address-group/address-groups.ts';
-import { addressScopeOperations, addressScopeRules } from './address-scope/address-scopes.ts';
+import { addressGroupOperations, addressGroupSharing } from './address-group/address-groups.ts';
+import { addressScopeOperations, addressScopeRules, addressScopeSharing } from './address-scope/address-scopes.ts';
 import { edgeOperations, edgeRules, registerEdgeKinds } from './edge.ts';
 import { flavorOperations } from './flavor/flavors.ts';
 import { networkKind } from './network-replica.ts';
 import { qosPolicyKind } from './qos/qos-policy-replica.ts';
+import { qosPolicySharing } from './qos/qos-use.ts';
+import { rbacOperations, rbacRules } from './rbac/rbac-policies.ts';
+import { networkSharing } from './network-sharing.ts';
 import { qosOperations } from './qos/qos-policies.ts';
 import { networkResource } from './network-resource.ts';
 import { bindNetwork, networkOperations } from './networks.ts';
@@ -21,7 +24,7 @@ import { portKind } from './port-replica.ts';
 import { portResource } from './port-resource.ts';
 import { portOperations, portRules } from './ports.ts';
 import { securityGroupKind } from './security-group-replica.ts';
-import { forgetDefaultGroup, securityGroupOperations } from './security-groups.ts';
+import { forgetDefaultGroup, securityGroupOperations, securityGroupSharing } from './security-groups.ts';
 import { attachPorts, detachPorts, portsOf } from './server-networks-attach.ts';
 import { changeGroups, groupsOf } from './server-groups.ts';
 import { ensurePorts } from './server-networks-child.ts';
@@ -29,12 +32,22 @@ import { resolveNetworks } from './server-networks-resolve.ts';
 import type { ServerNetworks } from './server-networks.ts';
 import { stretchedNetworkFeed } from './stretched/feed.ts';
 import type { NetworkTopology } from './topology.ts';
-import { subnetPoolOperations, subnetPoolRules } from './subnet-pool/subnet-pools.ts';
+import { subnetPoolOperations, subnetPoolRules, subnetPoolSharing } from './subnet-pool/subnet-pools.ts';
 import { subnetKind } from './subnet-replica.ts';
 import { subnetOperations } from './subnets.ts';
 
 export type { ServerNetworks } from './server-networks.ts';
 export { networkQuotas } from './network-quota.ts';
+
+/** What projects may let others use. */
+const SHAREABLE = [
+  networkSharing,
+  subnetPoolSharing,
+  addressScopeSharing,
+  addressGroupSharing,
+  securityGroupSharing,
+  qosPolicySharing,
+];
 
 export interface NetworkDependencies {
   readonly db: Db;
@@ -83,6 +96,7 @@ export function createNetwork({ db, cascade, topology }: NetworkDependencies): {
         ...securityGroupOperations(parts),
         ...addressGroupOperations(parts),
         ...qosOperations(parts),
+        ...rbacOperations(db, SHAREABLE),
         ...flavorOperations(db),
         ...edgeOperations(edge),
       ],
@@ -90,6 +104,7 @@ export function createNetwork({ db, cascade, topology }: NetworkDependencies): {
         ...networkResource.fieldRules,
         ...subnetPoolRules,
         ...addressScopeRules,
+        ...rbacRules,
         ...portResource.fieldRules,
         ...portRules,
         ...edgeRules,

@@ -32,7 +32,25 @@ export const ownOrAdmin = (row: { readonly project_id: string }, context: Reques
 /** Networks that a caller may use: own, shared with everybody, external. Unqualified columns of `networks`. */
 export function visibleNetworks(context: RequestContext): readonly RawBuilder<SqlBool>[] {
   if (context.identity.isAdmin) return [];
-  return [sql<SqlBool>`(project_id = ${callersProject(context)} or shared or external)`];
+  const project = callersProject(context);
+  return [
+    sql<SqlBool>`(project_id = ${project} or ${sharedNetworks('networks', project)} or ${externalNetworks('networks', project)})`,
+  ];
+}
+
+/** Networks that are shared with a project. `as` is what the query calls `networks`. */
+export const sharedNetworks = (as: string, project: string): RawBuilder<SqlBool> =>
+  sharedBy(as, project, 'shared', 'shared_with');
+
+/** Networks that a project may use as external ones. */
+export const externalNetworks = (as: string, project: string): RawBuilder<SqlBool> =>
+  sharedBy(as, project, 'external_shared', 'external_with');
+
+/** Each part can be answered by an index of its own. */
+function sharedBy(as: string, project: string, everybody: string, projects: string): RawBuilder<SqlBool> {
+  const column = (name: string) => sql.ref(`${as}.${name}`);
+  return sql<SqlBool>`(${column(everybody)}
+    or (${column(projects)} <> '{}' and ${column(projects)} @> array[${project}]::text[]))`;
 }
 
 /** The five rules of a plain resource, by the names that real Neutron gives them. */

@@ -3,6 +3,7 @@ import { Type } from 'typebox';
 import { computed, field, nullable, resource, type Row, type TableOf, Timestamp } from '../resource/resource.ts';
 import { createStore } from '../resource/store.ts';
 import { copiesProject } from './copies-project.ts';
+import { sharedFields } from './sharing.ts';
 import { tagFilters } from './tag-filters.ts';
 
 const Name = Type.String({ maxLength: 255 });
@@ -27,14 +28,7 @@ export const networkResource = resource({
     }),
     status: field(Type.String(), { default: 'ACTIVE', filter: true, sort: true }),
     subnets: field(Type.Array(Type.String()), { column: true, default: [] }),
-    shared: field(Type.Boolean(), {
-      create: 'optional',
-      update: true,
-      default: false,
-      filter: true,
-      sort: true,
-      settableBy: ADMIN,
-    }),
+    ...sharedFields({ create: 'optional', update: true, settableBy: ADMIN }),
     external: field(Type.Boolean(), {
       name: 'router:external',
       create: 'optional',
@@ -43,6 +37,9 @@ export const networkResource = resource({
       filter: true,
       settableBy: ADMIN,
     }),
+    /** As external, shared with everybody, and with these projects; kept by the policies (`rbac/`). */
+    external_shared: field(Type.Boolean(), { column: true, default: false, show: 'never' }),
+    external_with: field(Type.Array(Type.String()), { column: true, default: [], show: 'never' }),
     is_default: field(Type.Boolean(), {
       create: 'optional',
       update: true,

@@ -6,7 +6,7 @@ import type { Db, Tx } from '../db/database.ts';
 import { network as convention } from '../http/conventions.ts';
 import { conflict } from '../http/fault.ts';
 import type { Operation, RequestContext } from '../http/service.ts';
-import { crudOperations, type Given } from '../resource/crud.ts';
+import type { Given } from '../resource/crud.ts';
 import { withAddressScopes } from './address-scope/network-scopes.ts';
 import { dnsDomainOf } from './dns/dns-name.ts';
 import { invalidInput, networkNotFound } from './network-fault.ts';
@@ -14,9 +14,12 @@ import { ownOrAdmin, plainPolicies, projectOf, visibleNetworks } from './network
 import { countQuota } from './network-quota.ts';
 import { type NetworkRow, networkStore } from './network-resource.ts';
 import type { PortEvents } from './port-events.ts';
+import { networkSharing, refuseWithGateways } from './network-sharing.ts';
+import { NOT_SHARED } from './sharing.ts';
 import { portStore } from './port-resource.ts';
 import { ensureDefaultGroup } from './security-group-default.ts';
 import { defaultPolicy, usePolicy } from './qos/qos-use.ts';
+import { sharedOperations } from './rbac/shareable.ts';
 import { routersFollowNetwork } from './router-interface.ts';
 import {
   isStretched,
@@ -45,7 +48,7 @@ export interface NetworkParts {
 /** The operations on networks. */
 export function networkOperations(parts: NetworkParts): Operation[] {
   const { db, cascade, topology } = parts;
-  const operations = crudOperations<NetworkRow>({
+  const operations = sharedOperations<NetworkRow>(networkSharing, {
     db,
     convention,
     store: networkStore,
@@ -71,8 +74,10 @@ export function networkOperations(parts: NetworkParts): Operation[] {
         ...patch
       } = given;
       if (patch.dns_domain !== undefined) patch.dns_domain = dnsDomainOf(patch.dns_domain);
-      if (row.shared && given.shared === false) await refuseOthers(tx, row);
-      if (row.external && given.external === false) await refuseGateways(tx, row);
+      if (given.external !== undefined && given.external !== row.external) {
+        if (row.external) await refuseWithGateways(tx, row.id);
+        Object.assign(patch, { external_shared: given.external, external_with: [] });
+      }
       return given.qos_policy_id == null ? patch : { ...patch, qos_known: true };
     },
     updated: async (row, _before, context, tx) =>
@@ -106,8 +111,11 @@ async function completeNetwork(tx: Tx, parts: NetworkParts, given: Given<Network
     admin_state_up: given.admin_state_up ?? true,
     status: 'ACTIVE',
     subnets: [],
+    ...NOT_SHARED,
     shared: given.shared ?? false,
     external: given.external ?? false,
+    external_shared: given.external ?? false,
+    external_with: [],
     is_default: given.is_default ?? false,
     // Neutron takes 0 for its own choice.
     mtu: given.mtu === undefined || given.mtu === 0 ? mtu_max : given.mtu,
@@ -127,29 +135,6 @@ async function completeNetwork(tx: Tx, parts: NetworkParts, given: Given<Network
 function refuseMtu(mtu: number | undefined, mtu_max: number): void {
   if (mtu !== undefined && mtu > mtu_max) {
     throw invalidInput(`Requested MTU is too big, maximum is ${mtu_max}.`);
-  }
-}
-
-/** A network that routers lead out by stays external. */
-async function refuseGateways(tx: Tx, row: NetworkRow): Promise<void> {
-  const gateways = await sql`select 1 from routers where gateway_network_id = ${row.id} limit 1`.execute(tx);
-  if (gateways.rows.length > 0) {
-    throw conflict(
-      `External network ${row.id} cannot be updated to be made non-external, since it has existing gateway ports.`,
-      'ExternalNetworkInUse',
-    );
-  }
-}
-
-/** A network that others use cannot be taken from them. */
-async function refuseOthers(tx: Tx, row: NetworkRow): Promise<void> {
-  const others = await sql`select 1 from ports
-    where network_id = ${row.id} and project_id not in (${row.project_id}, '') limit 1`.execute(tx);
-  if (others.rows.length > 0) {
-    throw conflict(
-      `Unable to reconfigure sharing settings for network ${row.id}. Multiple tenants are using it.`,
-      'InvalidSharedSetting',
-    );
   }
 }
 

@@ -200,9 +200,8 @@ async function groupsOf(tx: Tx, wish: PortWish, guarded: boolean, isNetworks: bo
 export async function lockGroups(tx: Tx, ids: readonly string[], projectId: string): Promise<void> {
   if (ids.length === 0) return;
   const found = await sql<{ id: string }>`select id from security_groups
-    where id = any(${[...ids]}::text[]) and (project_id = ${projectId} or shared) order by id for key share`.execute(
-    tx,
-  );
+    where id = any(${[...ids]}::text[]) and (project_id = ${projectId} or shared or shared_with @> array[${projectId}]::text[])
+    order by id for key share`.execute(tx);
   const known = new Set(found.rows.map(({ id }) => id));
   const unknown = ids.find((id) => !known.has(id));
   if (unknown !== undefined) throw securityGroupNotFound(unknown);

@@ -18,6 +18,7 @@ import { chooseMac, completePort, groupsUnguarded, lockGroups, pairsUnguarded, r
 import { type FixedIp, type PortRow, portStore } from './port-resource.ts';
 import { withNetworkPolicies } from './qos/qos-network-policy.ts';
 import { usePolicy } from './qos/qos-use.ts';
+import { isSharedWith } from './sharing.ts';
 import { refuseTrunkPort, withTrunkDetails } from './trunk/trunk-port.ts';
 import { holdGivenBack } from './stretched/address.ts';
 
@@ -102,7 +103,8 @@ async function newPort(given: Given<PortRow>, context: RequestContext, tx: Tx) {
   const networkId = given.network_id as string;
   const network = await networkStore.find(tx, networkId, visibleNetworks(context));
   if (network === undefined) throw networkNotFound(networkId);
-  if (network.external && !network.shared && !ownOrAdmin(network, context)) throw convention.refusal('create_port');
+  if (network.external && !isSharedWith(network, context) && !ownOrAdmin(network, context))
+    throw convention.refusal('create_port');
   enforceAttributes('create', given, network, context);
   await usePolicy(tx, context, { kind: 'port', id: 'None' }, given.qos_policy_id);
   return completePort(tx, {

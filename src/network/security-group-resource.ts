@@ -1,5 +1,4 @@
 /** Security groups and their rules as the API shows and takes them. */
-import { type SqlBool, sql } from 'kysely';
 import { Type } from 'typebox';
 import { network as convention } from '../http/conventions.ts';
 import type { RequestContext } from '../http/service.ts';
@@ -7,6 +6,7 @@ import { renderer } from '../resource/render.ts';
 import { computed, field, nullable, resource, type Row, type TableOf, Timestamp } from '../resource/resource.ts';
 import { createStore } from '../resource/store.ts';
 import { normalizedCidr } from './address-range.ts';
+import { sharedFields } from './sharing.ts';
 import { tagFilters } from './tag-filters.ts';
 
 const Name = Type.String({ maxLength: 255 });
@@ -70,17 +70,14 @@ export const securityGroupRuleStore = createStore(securityGroupRuleResource);
 export const securityGroupResource = resource({
   name: 'security_group',
   table: 'security_groups',
-  filters: {
-    ...tagFilters,
-    shared: (values) => sql<SqlBool>`shared = any(${values.map((value) => /^(true|1)$/i.test(value))})`,
-  },
+  filters: tagFilters,
   fields: {
     id: field(Type.String(), { filter: true }),
     name: field(Name, { create: 'optional', update: true, default: '', filter: true, sort: true }),
     project_id: field(Type.String({ maxLength: 255 }), { create: 'optional', filter: true, sort: true }),
     description: field(Name, { create: 'optional', update: true, default: '', filter: true, sort: true }),
     stateful: field(Type.Boolean(), { create: 'optional', update: true, default: true, filter: true, sort: true }),
-    shared: field(Type.Boolean(), { column: true, default: false }),
+    ...sharedFields({}),
     /** The rules' rows, kept here beside their own table. */
     rules: field(Type.Array(Type.Unknown()), { show: 'never', default: [] }),
     security_group_rules: computed((row: { rules: SecurityGroupRuleRow[] }, context: RequestContext) =>

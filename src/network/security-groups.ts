@@ -17,6 +17,8 @@ import {
   securityGroupRuleStore,
   securityGroupStore,
 } from './security-group-resource.ts';
+import { type Shareable, sharedAccess, sharedOperations } from './rbac/shareable.ts';
+import { NOT_SHARED, ownOrShared } from './sharing.ts';
 import { checkRule, ruleKey, type RuleRequest } from './security-group-rules.ts';
 
 export interface SecurityGroupParts {
@@ -28,8 +30,13 @@ const DEFAULT = 'default';
 
 const own = (context: RequestContext): readonly RawBuilder<SqlBool>[] =>
   context.identity.isAdmin ? [] : [sql<SqlBool>`project_id = ${callersProject(context)}`];
-const visibleGroups = (context: RequestContext): readonly RawBuilder<SqlBool>[] =>
-  context.identity.isAdmin ? [] : [sql<SqlBool>`(project_id = ${callersProject(context)} or shared)`];
+
+/** What security groups say of themselves to RBAC. */
+export const securityGroupSharing: Shareable = {
+  type: 'security_group',
+  table: 'security_groups',
+  accesses: sharedAccess((id) => sql`select project_id from ports where security_groups @> array[${id}]::text[]`),
+};
 
 /** The operations on security groups and on their rules. */
 export function securityGroupOperations(parts: SecurityGroupParts): Operation[] {
@@ -37,13 +44,13 @@ export function securityGroupOperations(parts: SecurityGroupParts): Operation[] 
 }
 
 function groupOperations({ db, cascade }: SecurityGroupParts): Operation[] {
-  const operations = crudOperations<SecurityGroupRow>({
+  const operations = sharedOperations<SecurityGroupRow>(securityGroupSharing, {
     db,
     convention,
     store: securityGroupStore,
     path: '/security-groups',
     policies: plainPolicies('security_group', 'a security group'),
-    visible: visibleGroups,
+    visible: ownOrShared,
     owned: ownOrAdmin,
     missing: securityGroupNotFound,
     bulk: true,
@@ -56,7 +63,7 @@ function groupOperations({ db, cascade }: SecurityGroupParts): Operation[] {
         name: given.name ?? '',
         description: given.description ?? '',
         stateful: given.stateful ?? true,
-        shared: false,
+        ...NOT_SHARED,
         rules: [],
         tags: [],
       };
@@ -177,7 +184,7 @@ function ruleOperations({ db, cascade }: SecurityGroupParts): Operation[] {
 async function completeRule(tx: Tx, given: Given<SecurityGroupRuleRow>, context: RequestContext) {
   const groupId = given.security_group_id as string;
   // Locked: the same rule twice at once is one rule and one refusal.
-  const group = await securityGroupStore.lock(tx, groupId, visibleGroups(context));
+  const group = await securityGroupStore.lock(tx, groupId, ownOrShared(context));
   if (group === undefined) throw securityGroupNotFound(groupId);
   if (!ownOrAdmin(group, context)) throw convention.refusal('create_security_group_rule');
   const values = checkRule(given as RuleRequest);
@@ -197,7 +204,7 @@ async function completeRule(tx: Tx, given: Given<SecurityGroupRuleRow>, context:
 }
 
 async function checkRemote(tx: Tx, id: string, context: RequestContext): Promise<void> {
-  const found = await securityGroupStore.find(tx, id, visibleGroups(context));
+  const found = await securityGroupStore.find(tx, id, ownOrShared(context));
   if (found === undefined) throw securityGroupNotFound(id);
   // Kept from being deleted until the rule that names it is stored.
   const kept = await sql`select 1 from security_groups where id = ${id} for key share`.execute(tx);

@@ -47,7 +47,7 @@ export async function changeGroups(
 async function groupNamed(tx: Tx, project: string, name: string): Promise<string> {
   if (name === 'default') await ensureDefaultGroup(tx, project);
   const { rows } = await sql<{ id: string }>`select id from security_groups
-    where (id = ${name} or name = ${name}) and (project_id = ${project} or shared) order by id for key share`.execute(
+    where (id = ${name} or name = ${name}) and (project_id = ${project} or shared or shared_with @> array[${project}]::text[]) order by id for key share`.execute(
     tx,
   );
   if (rows.some(({ id }) => id === name)) return name;

@@ -8,6 +8,7 @@ import { callersProject, visibleNetworks } from './network-project.ts';
 import { type NetworkRow, networkStore } from './network-resource.ts';
 import { type PortRow, portStore } from './port-resource.ts';
 import { visiblePorts } from './ports.ts';
+import { isSharedWith, sharedCondition } from './sharing.ts';
 import { possibleChildren } from './stretched/place.ts';
 import type { NetworkTopology } from './topology.ts';
 import { childrenWithinReach } from './transit/join.ts';
@@ -43,7 +44,10 @@ interface Resolved {
 async function onlyNetwork(query: Queryable, context: RequestContext, auto: boolean): Promise<Resolved> {
   const project = callersProject(context);
   const found = await networkStore.page(query, {
-    conditions: [sql<SqlBool>`(project_id = ${project} or shared)`, sql<SqlBool>`not (external and not shared)`],
+    conditions: [
+      sql<SqlBool>`(project_id = ${project} or ${sharedCondition(context)})`,
+      sql<SqlBool>`not (external and not ${sharedCondition(context)})`,
+    ],
     sort: [['id', 'asc']],
     limit: 2,
   });
@@ -107,8 +111,9 @@ async function portsNamed(
 }
 
 function mayUse(network: NetworkRow, context: RequestContext): boolean {
-  if (network.external && !network.shared) return false;
-  return network.shared || context.identity.isAdmin || network.project_id === callersProject(context);
+  const shared = isSharedWith(network, context);
+  if (network.external && !shared) return false;
+  return shared || context.identity.isAdmin || network.project_id === callersProject(context);
 }
 
 function refuseUnusable(network: NetworkRow): void {

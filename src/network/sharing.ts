@@ -18,6 +18,12 @@ interface Shared {
 export const isSharedWith = (row: Shared, context: RequestContext): boolean =>
   row.shared || row.shared_with.includes(callersProject(context));
 
+/** The columns of an object that only policies share, and that does not show it. */
+export const hiddenShared = {
+  shared: field(Type.Boolean(), { column: true, default: false, show: 'never' }),
+  shared_with: field(Type.Array(Type.String()), { column: true, default: [], show: 'never' }),
+} as const;
+
 /**
  * The fields of an object that can be shared, for its description. Columns: `shared`, `shared_with`.
  * @param given when a request may say it, and who; nothing where only policies do

@@ -9,7 +9,15 @@ import { crudOperations, type Given } from '../resource/crud.ts';
 import { type Cidr, parseCidr } from './address-range.ts';
 import { addAutoAddresses, removeAutoAddresses } from './auto-address.ts';
 import { networkNotFound, subnetNotFound } from './network-fault.ts';
-import { callersProject, ownOrAdmin, plainPolicies, projectOf, visibleNetworks } from './network-project.ts';
+import {
+  callersProject,
+  externalNetworks,
+  ownOrAdmin,
+  plainPolicies,
+  projectOf,
+  sharedNetworks,
+  visibleNetworks,
+} from './network-project.ts';
 import { countQuota } from './network-quota.ts';
 import { type NetworkRow, networkStore } from './network-resource.ts';
 import type { PortEvents } from './port-events.ts';
@@ -75,16 +83,17 @@ export function visibleSubnets(context: RequestContext): readonly RawBuilder<Sql
   const project = callersProject(context);
   return [
     sql<SqlBool>`(project_id = ${project}
-      or network_id in (select n.id from networks n where n.shared or n.project_id = ${project}))`,
+      or network_id in (select n.id from networks n where n.project_id = ${project} or ${sharedNetworks('n', project)}))`,
   ];
 }
 
 /** Those of external networks are in no list, but a floating IP chooses its place by naming one. */
 function shownSubnets(context: RequestContext): readonly RawBuilder<SqlBool>[] {
   if (context.identity.isAdmin) return [];
+  const project = callersProject(context);
   return [
-    sql<SqlBool>`(project_id = ${callersProject(context)} or network_id in (
-      select n.id from networks n where n.shared or n.external or n.project_id = ${callersProject(context)}))`,
+    sql<SqlBool>`(project_id = ${project} or network_id in (select n.id from networks n
+      where n.project_id = ${project} or ${sharedNetworks('n', project)} or ${externalNetworks('n', project)}))`,
   ];
 }
 

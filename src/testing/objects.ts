@@ -217,6 +217,14 @@ const kinds: Readonly<Record<string, ObjectKind>> = {
     address_group: { name: word(), addresses: ['198.51.100.0/24'] },
   })),
   address_scope_id: owners('/network/v2.0/address-scopes', () => ({ address_scope: { name: word(), ip_version: 4 } })),
+  rbac_policy_id: owners('/network/v2.0/rbac-policies', async ({ id }) => ({
+    rbac_policy: {
+      object_type: 'network',
+      object_id: await id('network_id'),
+      action: 'access_as_shared',
+      target_tenant: word(),
+    },
+  })),
   subnetpool_id: tagged('subnetpools', 'subnetpool', () => ({
     name: word(),
     prefixes: ['10.46.0.0/16'],

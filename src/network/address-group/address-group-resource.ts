@@ -2,6 +2,7 @@
 import { Type } from 'typebox';
 import { field, nullable, resource, type Row, type TableOf } from '../../resource/resource.ts';
 import { createStore } from '../../resource/store.ts';
+import { hiddenShared } from '../sharing.ts';
 
 const Name = Type.String({ maxLength: 255 });
 /** Prefixes as a client gives them; whether they are any is told in Neutron's words (`prefixesOf`). */
@@ -15,6 +16,8 @@ export const addressGroupResource = resource({
     name: field(Name, { create: 'optional', update: true, default: '', filter: true, sort: true }),
     description: field(Name, { create: 'optional', update: true, default: '', filter: true, sort: true }),
     project_id: field(Name, { create: 'optional', filter: true, sort: true }),
+    // Neutron shows and takes `shared` of every kind but this one.
+    ...hiddenShared,
     /** In their usual form, sorted. */
     addresses: field(Type.Array(Type.String()), {
       create: 'optional',

@@ -1,16 +1,18 @@
 /** Address groups: their operations, and what else a change to one entails. */
-import { type RawBuilder, sql, type SqlBool } from 'kysely';
+import { sql } from 'kysely';
 import { type Static, Type } from 'typebox';
 import type { Cascade } from '../../cascade/contract.ts';
 import type { Db, Tx } from '../../db/database.ts';
 import { network as convention } from '../../http/conventions.ts';
 import { badRequest, conflict, type Fault, notFound } from '../../http/fault.ts';
 import { type Operation, operation, type RequestContext } from '../../http/service.ts';
-import { crudOperations } from '../../resource/crud.ts';
 import { renderer } from '../../resource/render.ts';
+import { all } from '../../resource/store.ts';
 import { parseAddress, parseCidr } from '../address-range.ts';
 import { invalidAttribute } from '../network-fault.ts';
-import { callersProject, plainPolicies, projectOf } from '../network-project.ts';
+import { ownOrAdmin, plainPolicies, projectOf } from '../network-project.ts';
+import { type Shareable, sharedAccess, sharedOperations } from '../rbac/shareable.ts';
+import { NOT_SHARED, ownOrShared } from '../sharing.ts';
 import { addressGroupResource, type AddressGroupRow, addressGroupStore, Prefixes } from './address-group-resource.ts';
 
 export interface AddressGroupParts {
@@ -21,20 +23,27 @@ export interface AddressGroupParts {
 export const addressGroupNotFound = (id: string): Fault =>
   notFound(`Address group ${id} could not be found.`, 'AddressGroupNotFound');
 
-const visible = (context: RequestContext): readonly RawBuilder<SqlBool>[] =>
-  context.identity.isAdmin ? [] : [sql<SqlBool>`project_id = ${callersProject(context)}`];
+/** What address groups say of themselves to RBAC. */
+export const addressGroupSharing: Shareable = {
+  type: 'address_group',
+  table: 'address_groups',
+  accesses: sharedAccess(
+    (id) => sql`select project_id from security_group_rules where remote_address_group_id = ${id}`,
+  ),
+};
 
 /** The operations on address groups. */
 export function addressGroupOperations(parts: AddressGroupParts): Operation[] {
   const { db, cascade } = parts;
   return [
-    ...crudOperations<AddressGroupRow>({
+    ...sharedOperations<AddressGroupRow>(addressGroupSharing, {
       db,
       convention,
       store: addressGroupStore,
       path: '/address-groups',
       policies: plainPolicies('address_group', 'an address group'),
-      visible,
+      visible: ownOrShared,
+      owned: ownOrAdmin,
       missing: addressGroupNotFound,
       bulk: true,
       creating: async (given, context) => ({
@@ -42,6 +51,7 @@ export function addressGroupOperations(parts: AddressGroupParts): Operation[] {
         name: given.name ?? '',
         description: given.description ?? '',
         addresses: prefixesOf(given.addresses ?? []),
+        ...NOT_SHARED,
       }),
       updated: (row, _before, context, tx) =>
         cascade.revise(tx, 'address_group', row.id, { requestId: context.requestId }),
@@ -74,8 +84,8 @@ export function addressGroupOperations(parts: AddressGroupParts): Operation[] {
  * @throws Fault 404 for one that the caller does not see
  */
 export async function lockAddressGroup(tx: Tx, id: string, context: RequestContext): Promise<void> {
-  const mine = context.identity.isAdmin ? sql`true` : sql`project_id = ${callersProject(context)}`;
-  const kept = await sql`select 1 from address_groups where id = ${id} and ${mine} for key share`.execute(tx);
+  const seen = all(ownOrShared(context));
+  const kept = await sql`select 1 from address_groups where id = ${id} and ${seen} for key share`.execute(tx);
   if (kept.rows.length === 0) throw addressGroupNotFound(id);
 }
 
@@ -97,8 +107,9 @@ function changeOperation(
     handle: async ({ body, context, params }) => {
       const id = params.address_group_id ?? '';
       const changed = await db.transaction(async (tx) => {
-        const row = await addressGroupStore.lock(tx, id, visible(context));
+        const row = await addressGroupStore.lock(tx, id, ownOrShared(context));
         if (row === undefined) throw addressGroupNotFound(id);
+        if (!ownOrAdmin(row, context)) throw convention.refusal(name);
         const addresses = next(row, prefixesOf(body.addresses));
         const after = (await addressGroupStore.update(tx, id, { addresses })) as AddressGroupRow;
         await cascade.revise(tx, 'address_group', id, { requestId: context.requestId });

@@ -7,19 +7,26 @@ import type { Db } from '../../db/database.ts';
 import { network as convention } from '../../http/conventions.ts';
 import { badRequest, conflict, type Fault, notFound } from '../../http/fault.ts';
 import type { Operation } from '../../http/service.ts';
-import { crudOperations } from '../../resource/crud.ts';
 import { ownOrAdmin, plainPolicies, projectOf } from '../network-project.ts';
+import { type Shareable, sharedAccess, sharedOperations } from '../rbac/shareable.ts';
 import { NOT_SHARED, ownOrShared } from '../sharing.ts';
 import { addressScopeResource, type AddressScopeRow, addressScopeStore } from './address-scope-resource.ts';
 
 export const addressScopeNotFound = (id: string): Fault =>
   notFound(`Address scope ${id} could not be found.`, 'AddressScopeNotFound');
 
+/** What address scopes say of themselves to RBAC. */
+export const addressScopeSharing: Shareable = {
+  type: 'address_scope',
+  table: 'address_scopes',
+  accesses: sharedAccess((id) => sql`select project_id from subnet_pools where address_scope_id = ${id}`),
+};
+
 export const addressScopeRules = addressScopeResource.fieldRules;
 
 /** The operations on address scopes. */
 export function addressScopeOperations(db: Db): Operation[] {
-  return crudOperations<AddressScopeRow>({
+  return sharedOperations<AddressScopeRow>(addressScopeSharing, {
     db,
     convention,
     store: addressScopeStore,

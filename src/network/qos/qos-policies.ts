@@ -5,13 +5,14 @@ import type { Db, Tx } from '../../db/database.ts';
 import { network as convention } from '../../http/conventions.ts';
 import { conflict, notFound } from '../../http/fault.ts';
 import { type Operation, operation, type PolicyRule } from '../../http/service.ts';
-import { crudOperations } from '../../resource/crud.ts';
 import { chooseFields, chooseItems } from '../edge-list.ts';
 import { ownOrAdmin, projectOf } from '../network-project.ts';
+import { sharedOperations } from '../rbac/shareable.ts';
+import { NOT_SHARED } from '../sharing.ts';
 import { type QosPolicyRow, qosPolicyStore } from './qos-policy-resource.ts';
 import { RULE_TYPES } from './qos-rule-resource.ts';
 import { qosRuleOperations } from './qos-rules.ts';
-import { qosPolicyNotFound, refuseUsed, visiblePolicies } from './qos-use.ts';
+import { qosPolicyNotFound, qosPolicySharing, refuseUsed, visiblePolicies } from './qos-use.ts';
 
 export interface QosParts {
   readonly db: Db;
@@ -24,7 +25,7 @@ const rule = (name: string, check: string, description: string): PolicyRule => (
 export function qosOperations(parts: QosParts): Operation[] {
   const { db, cascade } = parts;
   return [
-    ...crudOperations<QosPolicyRow>({
+    ...sharedOperations<QosPolicyRow>(qosPolicySharing, {
       db,
       convention,
       store: qosPolicyStore,
@@ -47,6 +48,7 @@ export function qosOperations(parts: QosParts): Operation[] {
           project_id,
           name: given.name ?? '',
           description: given.description ?? '',
+          ...NOT_SHARED,
           shared: given.shared ?? false,
           is_default: given.is_default ?? false,
           rule_rows: [],

@@ -2,6 +2,7 @@
 import { Type } from 'typebox';
 import { computed, field, resource, type Row, type TableOf, Timestamp } from '../../resource/resource.ts';
 import { createStore } from '../../resource/store.ts';
+import { sharedFields } from '../sharing.ts';
 import { tagFilters } from '../tag-filters.ts';
 import { type QosRule, valuesOf } from './qos-rule-resource.ts';
 
@@ -17,7 +18,7 @@ export const qosPolicyResource = resource({
     name: field(Name, { create: 'optional', update: true, default: '', filter: true, sort: true }),
     project_id: field(Name, { create: 'optional', filter: true, sort: true }),
     description: field(Name, { create: 'optional', update: true, default: '', filter: true }),
-    shared: field(Type.Boolean(), { create: 'optional', update: true, default: false, filter: true }),
+    ...sharedFields({ create: 'optional', update: true }),
     is_default: field(Type.Boolean(), { create: 'optional', update: true, default: false, filter: true }),
     /** The rules' rows, kept here beside their own table. */
     rule_rows: field(Type.Array(Type.Unsafe<QosRule>(Type.Object({}))), { show: 'never', default: [] }),

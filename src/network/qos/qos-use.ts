@@ -1,18 +1,18 @@
 /** What networks, ports and floating IPs ask about QoS policies: whether one may be used, and who uses one. */
-import { sql, type RawBuilder, type SqlBool } from 'kysely';
+import { sql } from 'kysely';
 import type { Tx } from '../../db/database.ts';
 import { conflict, type Fault, forbidden, notFound } from '../../http/fault.ts';
 import type { RequestContext } from '../../http/service.ts';
-import { callersProject } from '../network-project.ts';
+import { type Shareable, sharedAccess } from '../rbac/shareable.ts';
+import { ownOrShared } from '../sharing.ts';
 import { type QosPolicyRow, qosPolicyStore } from './qos-policy-resource.ts';
 import { RULE_TYPES } from './qos-rule-resource.ts';
 
 export const qosPolicyNotFound = (id: string): Fault =>
   notFound(`QoS policy ${id} could not be found.`, 'QosPolicyNotFound');
 
-/** Own policies and those shared with everybody; an admin sees all. */
-export const visiblePolicies = (context: RequestContext): readonly RawBuilder<SqlBool>[] =>
-  context.identity.isAdmin ? [] : [sql<SqlBool>`(project_id = ${callersProject(context)} or shared)`];
+/** Own policies and those shared with the caller's project; an admin sees all. */
+export const visiblePolicies = ownOrShared;
 
 /** A kind of object that may have a policy: where it keeps it, and what Neutron calls it. */
 interface User {
@@ -27,6 +27,20 @@ const USERS: readonly User[] = [
   { table: 'floating_ips', column: 'qos_policy_id', name: 'floatingip' },
   { table: 'routers', column: 'gateway_qos_policy_id', name: 'router' },
 ];
+
+/** What QoS policies say of themselves to RBAC. */
+export const qosPolicySharing: Shareable = {
+  type: 'qos_policy',
+  table: 'qos_policies',
+  accesses: sharedAccess((id) =>
+    sql.join(
+      USERS.map(
+        ({ table, column }) => sql`select project_id from ${sql.table(table)} where ${sql.ref(column)} = ${id}`,
+      ),
+      sql` union all `,
+    ),
+  ),
+};
 
 /**
  * Keeps a policy from being deleted until the transaction ends, so that an object may have it.

@@ -22,6 +22,7 @@ import { type NetworkRow, networkStore } from '../network-resource.ts';
 import { type PortRow, portStore } from '../port-resource.ts';
 import { type Router, routers } from '../router-resource.ts';
 import { physicalOf } from '../stretched/place.ts';
+import { NOT_SHARED } from '../sharing.ts';
 import { takeTransit } from '../stretched/segment.ts';
 import { type SubnetRow, subnetStore } from '../subnet-resource.ts';
 import type { NetworkTopology, PhysicalNetwork } from '../topology.ts';
@@ -281,8 +282,10 @@ async function makeTransit(
     admin_state_up: true,
     status: 'ACTIVE',
     subnets: [],
-    shared: false,
+    ...NOT_SHARED,
     external: false,
+    external_shared: false,
+    external_with: [],
     is_default: false,
     mtu: physical.mtu,
     port_security_enabled: false,
