@@ -15,7 +15,7 @@ class InOrder extends BaseSequencer {
 /** One file after another in one worker: they share two clouds and one parent. */
 export default defineConfig({
   test: {
-    include: ['e2e/**/*.test.ts'],
+    include: ['e2e/*.test.ts'],
     globalSetup: ['e2e/harness/setup.ts'],
     pool: 'forks',
     maxWorkers: 1,

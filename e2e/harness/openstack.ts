@@ -1,11 +1,9 @@
 /** The real `openstack` client; see openstack-shell.py for how its start-up is paid but once. */
-import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
+import { type JsonProcess, startJsonProcess } from './json-process.ts';
 import { stage } from './stage.ts';
 
 interface Outcome {
-  readonly id: number;
   readonly status: number;
   readonly stdout: string;
   readonly stderr: string;
@@ -23,42 +21,22 @@ export class ClientFailure extends Error {
   }
 }
 
-let shell: ChildProcessWithoutNullStreams | undefined;
-let last = 0;
-const waiting = new Map<number, { resolve(outcome: Outcome): void; reject(error: Error): void }>();
+let shell: JsonProcess | undefined;
 
-function running(): ChildProcessWithoutNullStreams {
-  if (shell !== undefined) return shell;
-  const started = spawn('/usr/bin/python3', [join(import.meta.dirname, 'openstack-shell.py')], {
-    env: {
+function running(): JsonProcess {
+  if (shell === undefined || shell.closed) {
+    shell = startJsonProcess('/usr/bin/python3', [join(import.meta.dirname, 'openstack-shell.py')], {
       PATH: '/usr/sbin:/usr/bin:/sbin:/bin',
       HOME: stage.folder,
       LANG: 'C.UTF-8',
       OS_CLIENT_CONFIG_FILE: stage.cloudsFile,
-    },
-  });
-  createInterface({ input: started.stdout }).on('line', (line) => {
-    const outcome = JSON.parse(line) as Outcome;
-    waiting.get(outcome.id)?.resolve(outcome);
-    waiting.delete(outcome.id);
-  });
-  let messages = '';
-  started.stderr.setEncoding('utf8').on('data', (text: string) => (messages += text));
-  started.once('close', (status) => {
-    shell = undefined;
-    for (const one of waiting.values()) one.reject(new Error(`the client's process ended (${status}): ${messages}`));
-    waiting.clear();
-  });
-  shell = started;
-  return started;
+    });
+  }
+  return shell;
 }
 
-async function run(cloud: string, args: readonly string[]): Promise<Outcome> {
-  const id = ++last;
-  const outcome = new Promise<Outcome>((resolve, reject) => waiting.set(id, { resolve, reject }));
-  running().stdin.write(`${JSON.stringify({ id, args: ['--os-cloud', cloud, ...args] })}\n`);
-  return outcome;
-}
+const run = async (cloud: string, args: readonly string[]): Promise<Outcome> =>
+  running().ask<Outcome>({ args: ['--os-cloud', cloud, ...args] });
 
 export interface Client {
   /** Runs a command and gives what it printed, without white space around; throws ClientFailure. */
@@ -91,7 +69,8 @@ export function clientOf(cloud: string): Client {
 
 /** Ends the client's process; the next command starts another. */
 export function endClient(): void {
-  shell?.stdin.end();
+  void shell?.end();
+  shell = undefined;
 }
 
 export const admin = clientOf('admin');

@@ -1,0 +1,65 @@
+/** The children's Open vSwitches: what they are joined by, and endpoints on their ports. */
+import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { TESTBED_HOME } from '../harness/testbed.ts';
+import { type Endpoint, startEndpoint } from './endpoint.ts';
+
+const CLOUDS = ['child1', 'child2'] as const;
+export type Cloud = (typeof CLOUDS)[number];
+
+/** What is between the sites: a port of each child's bridge of the physical network, and a wire between the two. */
+const WAN = 'headwater-wan';
+/** Where a child's external network is left. */
+const OUTSIDE = 'headwater-out';
+
+const run = promisify(execFile);
+const folderOf = (cloud: Cloud): string => join(TESTBED_HOME, cloud, 'ovn', 'host1');
+const socketOf = (cloud: Cloud, device: string): string => join(folderOf(cloud), `${device}.sock`);
+
+async function vsctl(cloud: Cloud, ...args: string[]): Promise<string> {
+  const database = `unix:${join(folderOf(cloud), 'db.sock')}`;
+  try {
+    return (await run('ovs-vsctl', ['--timeout=20', `--db=${database}`, ...args])).stdout.trim();
+  } catch (cause) {
+    // It waits in vain for a switch that has died; the log has the reason.
+    const log = await readFile(join(TESTBED_HOME, cloud, 'log', 'ovs-vswitchd1.log'), 'utf8').catch(() => '');
+    throw new Error(`ovs-vsctl ${args.join(' ')} in ${cloud}; its switch says: ${log.slice(-1000)}`, { cause });
+  }
+}
+
+/** Joins the children's physical networks by a wire, and gives their external networks a way out. Twice: as once. */
+export async function joinClouds(): Promise<void> {
+  await partClouds();
+  const wire = socketOf('child1', WAN);
+  await addPort('child1', 'br-physnet1', WAN, `options:pstream=punix:${wire}`);
+  await addPort('child2', 'br-physnet1', WAN, `options:stream=unix:${wire}`);
+  for (const cloud of CLOUDS) await addPort(cloud, 'br-ex', OUTSIDE);
+}
+
+const addPort = (cloud: Cloud, bridge: string, port: string, ...options: string[]) =>
+  vsctl(cloud, 'add-port', bridge, port, '--', 'set', 'Interface', port, 'type=dummy', ...options);
+
+/** Takes the ports away again. Twice: nothing. */
+export async function partClouds(): Promise<void> {
+  for (const cloud of CLOUDS) {
+    for (const port of [WAN, OUTSIDE]) await vsctl(cloud, '--if-exists', 'del-port', port);
+  }
+}
+
+/** Puts an endpoint on a device of the child's switch. */
+export async function plug(cloud: Cloud, device: string, mac: string): Promise<Endpoint> {
+  const socket = socketOf(cloud, device);
+  await vsctl(cloud, 'set', 'Interface', device, `options:pstream=punix:${socket}`);
+  return startEndpoint(socket, mac);
+}
+
+/** What is beyond the child's external network. */
+export const plugOutside = (cloud: Cloud): Promise<Endpoint> => plug(cloud, OUTSIDE, '02:00:00:00:00:01');
+
+/** Waits until the child's OVN has put into its switch what its Neutron told it. */
+export async function settled(cloud: Cloud): Promise<void> {
+  const database = `unix:${join(TESTBED_HOME, cloud, 'ovn', 'nb.sock')}`;
+  await run('ovn-nbctl', ['--no-leader-only', '--timeout=30', `--db=${database}`, '--wait=hv', 'sync']);
+}
