@@ -65,25 +65,39 @@ export interface BenchParent {
   stop(): Promise<void>;
 }
 
+export interface ParentFiles {
+  readonly config: string;
+  readonly clouds: string;
+  readonly sims: readonly SimCloud[];
+  /** How each child is reached, in the order of their names. */
+  readonly auths: readonly Auth[];
+}
+
+export interface ParentWishes {
+  /** More keys of the configuration. */
+  readonly more?: object;
+  /** Where the parent is to find each child's network service, instead of where its catalog says. */
+  readonly networkAt?: (auth: Auth) => Promise<string>;
+}
+
 /** Writes the files of a parent over real or simulated children, in `folder`; gives its configuration's path. */
 export async function configureParent(
   folder: string,
   port: number,
   real: readonly Auth[],
-): Promise<{ config: string; clouds: string; sims: SimCloud[] }> {
+  { more = {}, networkAt }: ParentWishes = {},
+): Promise<ParentFiles> {
   mkdirSync(folder, { recursive: true, mode: 0o755 });
   const sims = real.length > 0 ? [] : await Promise.all(['east', 'west'].map((name) => createSimCloud({ name })));
   const auths = real.length > 0 ? real : sims.map((sim) => sim.cloudsYamlEntry.auth);
   const clouds = join(folder, 'clouds.yaml');
-  writeFileSync(
-    clouds,
-    stringify({
-      clouds: Object.fromEntries(auths.map((auth, at) => [`child${at + 1}`, { auth, region_name: 'RegionOne' }])),
+  const entries = await Promise.all(
+    auths.map(async (auth, at) => {
+      const override = networkAt === undefined ? {} : { network_endpoint_override: await networkAt(auth) };
+      return [`child${at + 1}`, { auth, region_name: 'RegionOne', ...override }];
     }),
-    {
-      mode: 0o600,
-    },
   );
+  writeFileSync(clouds, stringify({ clouds: Object.fromEntries(entries) }), { mode: 0o600 });
   const config = join(folder, 'headwater.yaml');
   const children = {
     east: { cloud: 'child1', zones: { east: 'nova' } },
@@ -97,9 +111,10 @@ export async function configureParent(
       admin_password_env: 'HEADWATER_ADMIN_PASSWORD',
       log_level: 'warn',
       children,
+      ...more,
     }),
   );
-  return { config, clouds, sims };
+  return { config, clouds, sims, auths };
 }
 
 /** Starts a parent and waits until it serves. */
