@@ -52,7 +52,8 @@ async function agents(api: CloudApi): Promise<Finding> {
   if (status >= 300) return unknown('agents', `the account may not see them (${status})`);
   const dead = body.agents.filter(({ alive }) => !alive).map(({ agent_type, host }) => `${agent_type} on ${host}`);
   const types = [...new Set(body.agents.map(({ agent_type }) => agent_type))].sort();
-  if (dead.length === 0) return holds('agents', types.length === 0 ? 'it has none to show' : types.join(', '));
+  if (types.length === 0) return unknown('agents', 'it shows none: it has none, or the account may not see them');
+  if (dead.length === 0) return holds('agents', types.join(', '));
   return lacking('agents', 'missing', `down: ${dead.slice(0, 5).join(', ')}${dead.length > 5 ? ', ...' : ''}`, {
     lost: 'what these hosts carry: ports bind there no more',
   });

@@ -12,6 +12,20 @@ interface Project {
 /** Of many mirrored projects, these many are looked at: they are all made by the same calls. */
 const PROJECTS_MAX = 10;
 
+/** Those that are met first, of many. */
+const MAIN = new Set([
+  'instances',
+  'cores',
+  'ram',
+  'network',
+  'subnet',
+  'port',
+  'router',
+  'floatingip',
+  'volumes',
+  'gigabytes',
+]);
+
 const SETS = [
   ['network', '/quotas', 'quota'],
   ['compute', '/os-quota-sets', 'quota_set'],
@@ -23,7 +37,8 @@ export async function quotas(api: CloudApi, child: ConfiguredChild): Promise<Fin
   if (child.tenancy !== 'mirrored') {
     const { projectId } = await api.account();
     const limits = child.tenancy === 'shared' ? await limitsOf(api, projectId) : [];
-    const says = limits.length === 0 ? 'not limited in the one project' : `one project for all: ${limits.join(', ')}`;
+    const main = limits.filter((limit) => MAIN.has(limit.split(' ')[1] ?? ''));
+    const says = limits.length === 0 ? 'not limited in the one project' : `one project for all: ${main.join(', ')}`;
     return child.tenancy === 'shared' ? [holds('quotas', says)] : [unknown('quotas', "each project's own hold")];
   }
   const projects = await mirrored(api);
