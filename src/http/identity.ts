@@ -6,6 +6,35 @@ export interface NamedInDomain {
   readonly domain: { readonly id: string; readonly name: string };
 }
 
+/** A request that a token may make whose application credential allows only some. */
+export interface AccessRule {
+  readonly id: string;
+  /** Type of the service as in the catalog. */
+  readonly service: string;
+  /** `{name}` and `*` stand for one part of a path, `**` for any text. */
+  readonly path: string;
+  readonly method: string;
+}
+
+/** What a token draws its rights from, where that is not what its user holds. */
+export type Delegation =
+  | {
+      readonly kind: 'application_credential';
+      readonly id: string;
+      readonly name: string;
+      /** Whether it may make and delete its like. */
+      readonly unrestricted: boolean;
+      /** Undefined where it may do all that its roles let it. */
+      readonly access_rules: readonly AccessRule[] | undefined;
+    }
+  | {
+      readonly kind: 'trust';
+      readonly id: string;
+      readonly impersonation: boolean;
+      readonly trustor_user_id: string;
+      readonly trustee_user_id: string;
+    };
+
 export interface Identity {
   readonly user: NamedInDomain;
   /** The project the token is scoped to; undefined for domain, system and unscoped tokens. */
@@ -18,6 +47,7 @@ export interface Identity {
   /** Unix time in milliseconds. */
   readonly expires_at_ms: number;
   readonly auditIds: readonly string[];
+  readonly delegation?: Delegation | undefined;
 }
 
 /**

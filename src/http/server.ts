@@ -7,7 +7,8 @@ import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import type { Logger } from 'pino';
 import { discoveryRoutes } from './discovery.ts';
 import { Fault, unauthorized } from './fault.ts';
-import type { Authenticate } from './identity.ts';
+import { admits } from './access-rules.ts';
+import type { Authenticate, Identity } from './identity.ts';
 import type { Metrics } from './metrics.ts';
 import { asFault, type PipelineOptions, run } from './pipeline.ts';
 import type { Policy } from './policy.ts';
@@ -77,7 +78,7 @@ function addHooks(server: FastifyInstance, options: ServerOptions): void {
     }
     const token = request.headers['x-auth-token'];
     if (typeof token === 'string' && token !== '') {
-      request.headwater.identity = await options.authenticate(token);
+      request.headwater.identity = admitted(request, await options.authenticate(token));
     }
   });
   server.addHook('onSend', async (request, reply) => {
@@ -107,6 +108,16 @@ function addHooks(server: FastifyInstance, options: ServerOptions): void {
       'request',
     );
   });
+}
+
+/** Nobody, where the token's access rules do not name the request: it is then answered as one without a token. */
+function admitted(request: FastifyRequest, identity: Identity | undefined): Identity | undefined {
+  const { delegation } = identity ?? {};
+  const { convention } = request.headwater;
+  if (delegation?.kind !== 'application_credential' || delegation.access_rules === undefined) return identity;
+  if (convention === undefined) return undefined;
+  const path = (request.url.split('?')[0] ?? '').replace(/\/$/, '');
+  return admits(delegation.access_rules, convention, request.method, path) ? identity : undefined;
 }
 
 /** A route as it was mounted, to tell an unknown path from a method that a path does not have. */

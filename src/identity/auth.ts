@@ -1,12 +1,13 @@
 /** `/v3/auth`: tokens, and what the caller may get one for. */
 import { sql } from 'kysely';
 import type { Static } from 'typebox';
-import { badRequest, Fault, notFound } from '../http/fault.ts';
+import type { Queryable } from '../db/database.ts';
+import { badRequest, Fault, forbidden, notFound } from '../http/fault.ts';
+import type { Delegation } from '../http/identity.ts';
 import { type Call, type Operation, operation, Reply, type Query } from '../http/service.ts';
 import { renderer } from '../resource/render.ts';
 import { collection, type Core, expecting, flag } from './core.ts';
-import { AuthBody, type Login, proveUser, scopeOf } from './login.ts';
-import type { Scope } from './payload.ts';
+import { AuthBody, type Login, proveUser, type Target, targetOf } from './login.ts';
 import { domain, type DomainRow, domains, project, type ProjectRow, projects } from './resources.ts';
 import { ANYBODY, checkToken, revokeToken, validateToken } from './rules.ts';
 import { actorsOf, projectIdsOf } from './subject.ts';
@@ -33,22 +34,31 @@ function issue(core: Core): Operation {
     handle: async ({ body, query }) => {
       if (body.auth === undefined) throw badRequest(expecting('auth', 'request body'));
       const login = await proveUser(core, body.auth);
-      const { text, token } = await issueFor(core, login, await scopeOf(core.db.query, body.auth.scope));
+      const { text, token } = await issueFor(core, login, login.target ?? (await targetOf(core, body.auth.scope)));
       return new Reply(201, await tokenBody(core, token, query), { ...VARY, 'x-subject-token': text });
     },
   });
 }
 
-/** In the scope asked for; without one in the default project, or in none where the user has no role there. */
-async function issueFor(core: Core, login: Login, scope: Scope | undefined) {
-  if (scope === undefined && login.default_project !== null) {
+/** For what was asked; without that for the default project, or for nothing where the user has no role there. */
+async function issueFor(core: Core, login: Login, target: Target | undefined) {
+  if (target === undefined && login.default_project !== null) {
     try {
       return await core.tokens.issue({ ...login, scope: { kind: 'project', id: login.default_project } });
     } catch (error) {
       if (!(error instanceof Fault) || error.status !== 401) throw error;
     }
   }
-  return core.tokens.issue({ ...login, scope: scope ?? { kind: 'unscoped' } });
+  const issued = await core.tokens.issue({ ...login, ...(target ?? { scope: { kind: 'unscoped' } }) });
+  if (target?.delegation?.kind === 'trust') await useTrust(core.db.query, target.delegation.id);
+  return issued;
+}
+
+/** Counts a token against what a trust may still issue. @throws Fault 403 where another took the last one */
+async function useTrust(query: Queryable, id: string): Promise<void> {
+  const { numAffectedRows } = await sql`update identity_trusts set remaining_uses = remaining_uses - 1
+    where id = ${id} and (remaining_uses is null or remaining_uses > 0)`.execute(query);
+  if (numAffectedRows !== 1n) throw forbidden(`No remaining uses for trust: ${id}.`);
 }
 
 /** The token as Keystone describes it. */
@@ -70,9 +80,26 @@ async function tokenBody(core: Core, token: Token, query: Query): Promise<unknow
     ...(subject.domain === undefined ? {} : { domain: subject.domain }),
     ...(kind === 'unscoped' ? {} : { roles: subject.roles }),
     ...(kind === 'system' ? { system: { all: true } } : {}),
+    ...(subject.delegation === undefined ? {} : delegated(subject.delegation)),
   };
   const withCatalog = kind !== 'unscoped' && !flag(query, 'nocatalog');
   return { token: withCatalog ? { ...body, catalog: await core.catalog.of(token) } : body };
+}
+
+function delegated(delegation: Delegation): Record<string, unknown> {
+  const { kind, id } = delegation;
+  if (kind === 'trust') {
+    const { impersonation, trustor_user_id, trustee_user_id } = delegation;
+    const users = { trustor_user: { id: trustor_user_id }, trustee_user: { id: trustee_user_id } };
+    return { 'OS-TRUST:trust': { id, impersonation, ...users } };
+  }
+  const { name, unrestricted, access_rules } = delegation;
+  return { application_credential: { id, name, restricted: !unrestricted, access_rules } };
+}
+
+/** Whether who asks says to hold the token's access rules against requests: else such a token is none to them. */
+function heedsAccessRules(headers: Call['headers']): boolean {
+  return Number(headers['openstack-identity-access-rules']) >= 1;
 }
 
 /** What is done with the token of `X-Subject-Token`. */
@@ -90,7 +117,12 @@ function subjectOperations(core: Core): Operation[] {
     return token;
   };
   const show = async (call: Call<unknown>) => {
-    const body = await tokenBody(core, await required(call), call.query);
+    const token = await required(call);
+    const { delegation } = token.subject;
+    if (delegation?.kind === 'application_credential' && delegation.access_rules !== undefined) {
+      if (!heedsAccessRules(call.headers)) throw notFound('Failed to validate token');
+    }
+    const body = await tokenBody(core, token, call.query);
     return new Reply(200, body, { ...VARY, 'x-subject-token': call.headers['x-subject-token'] ?? '' });
   };
   return [

@@ -9,6 +9,8 @@ export type Change =
   | `project ${string}`
   /** The token of this audit id was revoked. */
   | `token ${string}`
+  /** An application credential or a trust is gone. */
+  | `delegation ${string}`
   | 'catalog'
   | 'keys'
   /** Anything else: a role, a group, a domain. */

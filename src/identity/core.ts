@@ -2,10 +2,11 @@
 import { type RawBuilder, type SqlBool, sql } from 'kysely';
 import type { Db, Queryable, Tx } from '../db/database.ts';
 import { badRequest, conflict, type Fault, forbidden, notFound } from '../http/fault.ts';
-import type { Convention, Query, RequestContext } from '../http/service.ts';
+import type { Call, Convention, Query, RequestContext } from '../http/service.ts';
 import type { Catalog } from './catalog.ts';
 import type { Changes } from './changes.ts';
 import type { Passwords } from './passwords.ts';
+import { users } from './resources.ts';
 import type { Tokens } from './tokens.ts';
 
 /** Told, in the transaction that deletes a project, to take along or refuse what hangs on it. */
@@ -21,6 +22,8 @@ export interface Core {
   readonly passwords: Passwords;
   readonly tokens: Tokens;
   readonly catalog: Catalog;
+  /** Unix time in milliseconds. */
+  readonly now: () => number;
   readonly projectDeleted: readonly ProjectDeletedListener[];
   readonly userDeleted: readonly UserDeletedListener[];
 }
@@ -119,3 +122,32 @@ export async function holdDomain(tx: Queryable, id: string): Promise<{ enabled: 
     select enabled from identity_domains where id = ${id} for key share`.execute(tx);
   return rows[0];
 }
+
+const MOMENT = /^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?$/;
+
+/**
+ * Reads an `expires_at`, which is in UTC where it names no zone.
+ * @param now_ms Unix time
+ * @returns in a form that PostgreSQL reads, with its microseconds; null where none was given
+ * @throws Fault 400 for what is no moment, or one that has passed
+ */
+export function expiryOf(given: string | null | undefined, now_ms: number): string | null {
+  if (given === undefined || given === null) return null;
+  const text = /(Z|[+-]\d\d:?\d\d)$/.test(given) ? given : `${given}Z`;
+  const unix_ms = MOMENT.test(given) ? Date.parse(text.replace(' ', 'T')) : Number.NaN;
+  const refusal = (words: string) =>
+    badRequest(
+      `${words} The server could not comply with the request since it is either malformed or otherwise incorrect. The client is assumed to be in error.`,
+    );
+  if (Number.isNaN(unix_ms)) throw refusal('Timestamp not in expected format.');
+  if (unix_ms <= now_ms) throw refusal("The 'expires_at' must not be before now.");
+  return text;
+}
+
+/** What rules are asked about the user of a path; nothing where there is none. */
+export const userTarget =
+  (core: Core) =>
+  async ({ params }: Pick<Call<unknown>, 'params'>) => {
+    const row = await users.find(core.db.query, params.user_id ?? '');
+    return { target: row === undefined ? {} : { user: { id: row.id, domain_id: row.domain_id } } };
+  };

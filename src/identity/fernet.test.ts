@@ -19,7 +19,7 @@ const id = fc.oneof(
 const auditId = fc
   .uint8Array({ minLength: 16, maxLength: 16 })
   .map((bytes) => Buffer.from(bytes).toString('base64url'));
-const payload: fc.Arbitrary<TokenPayload> = fc.record({
+const plain: fc.Arbitrary<TokenPayload> = fc.record({
   user_id: id,
   scope: fc.oneof(
     fc.constant({ kind: 'unscoped' as const }),
@@ -33,6 +33,12 @@ const payload: fc.Arbitrary<TokenPayload> = fc.record({
   generation: fc.nat(),
   audit_ids: fc.array(auditId, { minLength: 1, maxLength: 2 }),
 });
+const payload = fc.oneof(
+  plain,
+  fc
+    .tuple(plain, fc.record({ kind: fc.constantFrom('application_credential' as const, 'trust' as const), id }))
+    .map(([one, delegation]): TokenPayload => ({ ...one, delegation })),
+);
 
 describe('Fernet', () => {
   it('writes and reads the example of the specification', () => {

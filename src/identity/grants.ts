@@ -4,6 +4,7 @@ import type { Queryable } from '../db/database.ts';
 import { forbidden, notFound } from '../http/fault.ts';
 import { type Call, type Operation, operation, type PolicyRule } from '../http/service.ts';
 import { renderer } from '../resource/render.ts';
+import { dropCredentials } from './application-credentials.ts';
 import { collection, type Core, missing } from './core.ts';
 import { role, type RoleRow, roles } from './resources.ts';
 import { admin, readGrants, systemReader } from './rules.ts';
@@ -156,6 +157,7 @@ function operationsOf(core: Core, kind: Kind): Operation[] {
           const { numAffectedRows } = await sql`
             delete from identity_assignments where ${matches(at)} and role_id = ${roleId}`.execute(tx);
           if (numAffectedRows !== 1n) throw noAssignment(at, roleId);
+          if (at.actor === 'user' && at.scope === 'project') await dropCredentials(core, tx, at.actorId, at.targetId);
           await changes.announce(tx, changed(at.actorId));
         });
         changes.apply(changed(at.actorId));

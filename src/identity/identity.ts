@@ -6,6 +6,8 @@ import type { Authenticate, NamedInDomain } from '../http/identity.ts';
 import { identity as convention } from '../http/conventions.ts';
 import type { Convention, Service } from '../http/service.ts';
 import { assignmentOperations } from './assignments.ts';
+import { accessRuleOperations } from './access-rules.ts';
+import { applicationCredentialOperations } from './application-credentials.ts';
 import { authOperations } from './auth.ts';
 import { bootstrap } from './bootstrap.ts';
 import { catalogOperations } from './catalog-operations.ts';
@@ -22,6 +24,7 @@ import { policyOperations } from './policies.ts';
 import { projectOperations } from './projects.ts';
 import { roleOperations } from './roles.ts';
 import { createTokens } from './tokens.ts';
+import { trustOperations } from './trusts.ts';
 import { userOperations } from './users.ts';
 
 export type { ProjectDeletedListener, UserDeletedListener } from './core.ts';
@@ -82,7 +85,7 @@ export function createIdentity(options: IdentityOptions): IdentityService {
   const projectDeleted: ProjectDeletedListener[] = [];
   const userDeleted: UserDeletedListener[] = [];
   const catalog = createCatalog(db, changes, now);
-  const core: Core = { db, convention, changes, passwords, tokens, catalog, projectDeleted, userDeleted };
+  const core: Core = { db, convention, changes, passwords, tokens, catalog, now, projectDeleted, userDeleted };
   const service: Service = {
     convention,
     operations: [
@@ -96,6 +99,9 @@ export function createIdentity(options: IdentityOptions): IdentityService {
       ...assignmentOperations(core),
       ...catalogOperations(core),
       ...policyOperations(core),
+      ...applicationCredentialOperations(core),
+      ...accessRuleOperations(core),
+      ...trustOperations(core),
     ],
   };
   return {

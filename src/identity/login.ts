@@ -3,8 +3,9 @@ import { sql } from 'kysely';
 import { type Static, Type } from 'typebox';
 import type { Queryable } from '../db/database.ts';
 import { badRequest, notFound, unauthorized } from '../http/fault.ts';
-import { type Core, expecting } from './core.ts';
-import type { Method, Scope, TokenPayload } from './payload.ts';
+import { type Core, expecting, missing } from './core.ts';
+import { forbiddenAction } from './delegation.ts';
+import type { Delegation, Method, Scope, TokenPayload } from './payload.ts';
 import { users, type UserRow } from './resources.ts';
 
 const Text = Type.String({ maxLength: 8192 });
@@ -30,6 +31,14 @@ export const AuthBody = Type.Object({
           }),
         ),
         token: Type.Optional(Type.Object({ id: Text })),
+        application_credential: Type.Optional(
+          Type.Object({
+            id: Type.Optional(Text),
+            name: Type.Optional(Text),
+            secret: Type.Optional(Text),
+            user: Type.Optional(InDomain),
+          }),
+        ),
       }),
       scope: Type.Optional(
         Type.Union([
@@ -38,6 +47,7 @@ export const AuthBody = Type.Object({
             domain: Type.Optional(Named),
             unscoped: Type.Optional(Type.Unknown()),
             system: Type.Optional(Type.Object({ all: Type.Optional(Type.Boolean()) })),
+            'OS-TRUST:trust': Type.Optional(Type.Object({ id: Type.Optional(Text) })),
           }),
           Type.Literal('unscoped'),
         ]),
@@ -56,6 +66,14 @@ export interface Login {
   readonly default_project: string | null;
   readonly methods: readonly Method[];
   readonly parent?: TokenPayload;
+  /** What the token is for where the proof says so, and not the request. */
+  readonly target?: Target;
+}
+
+/** What a token is for, and from what it draws its rights where those are not the user's. */
+export interface Target {
+  readonly scope: Scope;
+  readonly delegation?: Delegation;
 }
 
 /**
@@ -67,18 +85,23 @@ export async function proveUser(core: Core, request: AuthRequest): Promise<Login
   const named = new Set(methods);
   for (const method of named) {
     if (!Object.hasOwn(request.identity, method)) throw badRequest(expecting(method, 'identity'));
-    if (method !== 'password' && method !== 'token')
-      throw unauthorized('Attempted to authenticate with an unsupported method.');
+    if (!Object.hasOwn(PROOFS, method)) throw unauthorized('Attempted to authenticate with an unsupported method.');
   }
-  if (named.size === 0) throw unauthorized();
-  const byToken = named.has('token') ? await proveByToken(core, request) : undefined;
-  const byPassword = named.has('password') ? await proveByPassword(core, request) : undefined;
-  const proven = byToken ?? byPassword;
-  if (proven === undefined) throw unauthorized();
+  if (named.has('application_credential') && request.scope !== undefined) {
+    throw unauthorized(
+      'Error authenticating with application credential: Application credentials cannot request a scope.',
+    );
+  }
+  const proven: Login[] = [];
+  for (const [method, prove] of Object.entries(PROOFS)) if (named.has(method)) proven.push(await prove(core, request));
+  const [first, ...others] = proven;
+  if (first === undefined) throw unauthorized();
   // Two proofs of two different people prove nothing.
-  if (byPassword !== undefined && byPassword.user_id !== proven.user_id) throw unauthorized();
-  return proven;
+  if (others.some(({ user_id }) => user_id !== first.user_id)) throw unauthorized();
+  return Object.assign({}, ...proven.toReversed(), { methods: [...new Set(proven.flatMap((login) => login.methods))] });
 }
+
+type Proof = (core: Core, request: AuthRequest) => Promise<Login>;
 
 async function proveByPassword(core: Core, request: AuthRequest): Promise<Login> {
   const given = request.identity.password?.user;
@@ -90,10 +113,7 @@ async function proveByPassword(core: Core, request: AuthRequest): Promise<Login>
     throw badRequest('Invalid input for field identity/password/user/domain: id or name must be present.');
   }
   if (given.password === undefined) throw badRequest(expecting('password', 'user'));
-  const row =
-    given.id === undefined
-      ? await findByName(core.db.query, given.name ?? '', domain ?? {})
-      : await users.find(core.db.query, given.id);
+  const row = await findUser(core.db.query, given);
   const proven = await core.passwords.verify(row?.password, given.password);
   if (!proven || row === undefined || !row.enabled) throw unauthorized();
   return {
@@ -110,6 +130,7 @@ async function proveByToken(core: Core, request: AuthRequest): Promise<Login> {
   const token = await core.tokens.find(given.id);
   if (token === undefined) throw notFound('Could not recognize Fernet token');
   const { payload } = token;
+  refuseRescope(payload, request.scope);
   return {
     user_id: payload.user_id,
     generation: payload.generation,
@@ -119,41 +140,144 @@ async function proveByToken(core: Core, request: AuthRequest): Promise<Login> {
   };
 }
 
+/**
+ * A token must not become one that may more: what was delegated is handed on by its own means, and the system's rights
+ * are not those of a project.
+ * @throws Fault 403
+ */
+function refuseRescope(payload: TokenPayload, scope: AuthScope | undefined): void {
+  if (payload.delegation?.kind === 'trust') {
+    throw forbiddenAction('Using trust-scoped token to create another token. Create a new trust-scoped token instead');
+  }
+  const wanted = typeof scope === 'object' && (scope.project !== undefined || scope.domain !== undefined);
+  if (payload.scope.kind === 'system' && wanted) {
+    throw forbiddenAction(
+      'Using a system-scoped token to create a project-scoped or domain-scoped token is not allowed.',
+    );
+  }
+  if (payload.methods.some((method) => !PRIMARY.has(method))) {
+    throw forbiddenAction('Using a delegated token to create another token is not allowed.');
+  }
+}
+
+/** Proofs of the user's own. */
+const PRIMARY: ReadonlySet<Method> = new Set(['password', 'token']);
+
+async function proveByCredential(core: Core, request: AuthRequest): Promise<Login> {
+  const given = request.identity.application_credential ?? {};
+  const found = await findCredential(core, given);
+  const proven = await core.passwords.verify(found?.secret_hash, given.secret ?? '');
+  if (!proven || found === undefined) throw unauthorized();
+  return {
+    user_id: found.user_id,
+    generation: found.generation,
+    default_project: null,
+    methods: ['application_credential'],
+    target: {
+      scope: { kind: 'project', id: found.project_id },
+      delegation: { kind: 'application_credential', id: found.id },
+    },
+  };
+}
+
+interface FoundCredential {
+  id: string;
+  user_id: string;
+  project_id: string;
+  secret_hash: string;
+  generation: number;
+}
+
+/** By its id, or by its name within its user's. @throws Fault 400 for neither, 404 for an id that there is not */
+async function findCredential(
+  core: Core,
+  given: NonNullable<AuthRequest['identity']['application_credential']>,
+): Promise<FoundCredential | undefined> {
+  const { query } = core.db;
+  const columns = sql`c.id, c.user_id, c.project_id, c.secret_hash, u.token_generation as generation
+    from identity_application_credentials c join identity_users u on u.id = c.user_id`;
+  if (given.id !== undefined && given.id !== '') {
+    const { rows } = await sql<FoundCredential>`select ${columns} where c.id = ${given.id}`.execute(query);
+    if (rows[0] === undefined) throw missing('Application Credential')(given.id);
+    return rows[0];
+  }
+  if (given.name === undefined || given.name === '') {
+    throw badRequest(expecting('name or ID', 'application credential'));
+  }
+  if (given.user === undefined) throw badRequest(expecting('user', 'application credential'));
+  if (given.user.id === undefined && given.user.domain === undefined) throw badRequest(expecting('domain', 'user'));
+  const owner = await findUser(query, given.user);
+  const { rows } = await sql<FoundCredential>`
+    select ${columns} where c.user_id = ${owner?.id ?? ''} and c.name = ${given.name}`.execute(query);
+  return rows[0];
+}
+
+/** How each method proves who it is, what a token hands on coming first. */
+const PROOFS: Readonly<Record<string, Proof>> = {
+  token: proveByToken,
+  password: proveByPassword,
+  application_credential: proveByCredential,
+};
+
 interface ByIdOrName {
   readonly id?: string;
   readonly name?: string;
 }
 
-async function findByName(query: Queryable, name: string, domain: ByIdOrName): Promise<UserRow | undefined> {
-  const { rows } = await sql<{
-    id: string;
-  }>`select u.id from identity_users u join identity_domains d on d.id = u.domain_id
-    where u.name = ${name} and ${domain.id === undefined ? sql`d.name = ${domain.name}` : sql`d.id = ${domain.id}`}`.execute(
+/** The user of an id, or of a name in a domain. */
+async function findUser(
+  query: Queryable,
+  given: ByIdOrName & { readonly domain?: ByIdOrName },
+): Promise<UserRow | undefined> {
+  if (given.id !== undefined) return users.find(query, given.id);
+  const { id, name } = given.domain ?? {};
+  const { rows } = await sql<{ id: string }>`
+    select u.id from identity_users u join identity_domains d on d.id = u.domain_id
+    where u.name = ${given.name ?? ''} and ${id === undefined ? sql`d.name = ${name ?? ''}` : sql`d.id = ${id}`}`.execute(
     query,
   );
   return rows[0] === undefined ? undefined : users.find(query, rows[0].id);
 }
 
 /**
- * The scope that a request names.
- * @returns undefined where it names none, so that the user's default project counts
- * @throws Fault 400 for one that is incomplete, 401 for one that does not exist
+ * What a request asks a token for.
+ * @returns undefined where it names nothing, so that the user's default project counts
+ * @throws Fault 400 for a scope that is incomplete, 401 for one that does not exist
  */
-export async function scopeOf(query: Queryable, scope: AuthScope | undefined): Promise<Scope | undefined> {
+export async function targetOf(core: Core, scope: AuthScope | undefined): Promise<Target | undefined> {
   if (scope === undefined) return undefined;
-  if (scope === 'unscoped') return { kind: 'unscoped' };
-  const named = (['system', 'project', 'domain', 'unscoped'] as const).filter((kind) => scope[kind] !== undefined);
+  if (scope === 'unscoped') return { scope: { kind: 'unscoped' } };
+  const { query } = core.db;
+  const trust = scope['OS-TRUST:trust'];
+  const named = (['system', 'project', 'domain', 'unscoped', 'OS-TRUST:trust'] as const).filter(
+    (kind) => scope[kind] !== undefined,
+  );
   if (named.length > 1) {
     throw badRequest(expecting('system, project, domain, OS-TRUST:trust or unscoped', 'scope'));
   }
   if (scope.system !== undefined) {
     if (scope.system.all !== true) throw badRequest(expecting('all', 'system'));
-    return { kind: 'system' };
+    return { scope: { kind: 'system' } };
   }
-  if (scope.unscoped !== undefined) return { kind: 'unscoped' };
-  if (scope.project !== undefined) return { kind: 'project', id: await projectIdOf(query, scope.project) };
-  if (scope.domain !== undefined) return { kind: 'domain', id: await domainIdOf(query, scope.domain, 'scope/domain') };
+  if (scope.unscoped !== undefined) return { scope: { kind: 'unscoped' } };
+  if (trust !== undefined) return trustTarget(core, trust.id);
+  if (scope.project !== undefined) return { scope: { kind: 'project', id: await projectIdOf(query, scope.project) } };
+  if (scope.domain !== undefined) {
+    return { scope: { kind: 'domain', id: await domainIdOf(query, scope.domain, 'scope/domain') } };
+  }
   return undefined;
+}
+
+/** @throws Fault 401 for a trust that there is not, that has ended, or that has been used up */
+async function trustTarget({ db, now }: Core, id: string | undefined): Promise<Target> {
+  if (id === undefined || id === '') throw badRequest(expecting('trust_id', 'trust'));
+  const { rows } = await sql<{ project_id: string }>`select project_id from identity_trusts
+    where id = ${id} and (expires_at is null or expires_at > to_timestamp(${now() / 1000}))
+      and (remaining_uses is null or remaining_uses > 0)`.execute(db.query);
+  const projectId = rows[0]?.project_id;
+  if (projectId === undefined) throw unauthorized();
+  const scope: Scope = projectId === '' ? { kind: 'unscoped' } : { kind: 'project', id: projectId };
+  return { scope, delegation: { kind: 'trust', id } };
 }
 
 async function projectIdOf(query: Queryable, given: ByIdOrName & { readonly domain?: ByIdOrName }): Promise<string> {

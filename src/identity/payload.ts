@@ -7,13 +7,21 @@ export type Scope =
   | { readonly kind: 'domain'; readonly id: string }
   | { readonly kind: 'system' };
 
-export const METHODS = ['password', 'token'] as const;
+/** In the order of their bits in a token: new ones go to the end. */
+export const METHODS = ['password', 'token', 'application_credential', 'ec2credential'] as const;
 export type Method = (typeof METHODS)[number];
+
+/** What a token draws its rights from, where that is not what its user holds. */
+export interface Delegation {
+  readonly kind: (typeof DELEGATIONS)[number];
+  readonly id: string;
+}
 
 export interface TokenPayload {
   readonly user_id: string;
   readonly scope: Scope;
   readonly methods: readonly Method[];
+  readonly delegation?: Delegation;
   /** Unix time in whole seconds. */
   readonly issued_at_s: number;
   readonly expires_at_s: number;
@@ -24,6 +32,9 @@ export interface TokenPayload {
 }
 
 const FORMAT = 1;
+/** With a delegation: its kind and id stand after the scope. */
+const FORMAT_DELEGATED = 2;
+const DELEGATIONS = ['application_credential', 'trust'] as const;
 const SCOPES = ['unscoped', 'project', 'domain', 'system'] as const;
 const HEX_ID = /^[0-9a-f]{32}$/;
 const AUDIT_BYTES = 16;
@@ -33,9 +44,9 @@ export const newAuditId = (): string => randomBytes(AUDIT_BYTES).toString('base6
 
 /** Packs a payload; ids of 32 hexadecimal digits take 17 bytes, others their UTF-8 and one. */
 export function packPayload(payload: TokenPayload): Buffer {
-  const { scope } = payload;
+  const { scope, delegation } = payload;
   const head = Buffer.alloc(15);
-  head[0] = FORMAT;
+  head[0] = delegation === undefined ? FORMAT : FORMAT_DELEGATED;
   head[1] = payload.methods.reduce((bits, method) => bits | (1 << METHODS.indexOf(method)), 0);
   head[2] = SCOPES.indexOf(scope.kind);
   head.writeUInt32BE(payload.issued_at_s, 3);
@@ -45,6 +56,9 @@ export function packPayload(payload: TokenPayload): Buffer {
     head,
     packId(payload.user_id),
     'id' in scope ? packId(scope.id) : Buffer.alloc(0),
+    delegation === undefined
+      ? Buffer.alloc(0)
+      : Buffer.concat([Buffer.from([DELEGATIONS.indexOf(delegation.kind)]), packId(delegation.id)]),
     ...payload.audit_ids.map((id) => Buffer.from(id, 'base64url')),
   ]);
 }
@@ -52,10 +66,13 @@ export function packPayload(payload: TokenPayload): Buffer {
 /** Unpacks what `packPayload` packed; undefined for anything else. */
 export function unpackPayload(bytes: Buffer): TokenPayload | undefined {
   const kind = SCOPES[bytes[2] ?? -1];
-  if (bytes.length < 15 || bytes[0] !== FORMAT || kind === undefined) return undefined;
+  const isDelegated = bytes[0] === FORMAT_DELEGATED;
+  if (bytes.length < 15 || !(isDelegated || bytes[0] === FORMAT) || kind === undefined) return undefined;
   const reader = { bytes, at: 15 };
   const user_id = unpackId(reader);
   const scope = kind === 'project' || kind === 'domain' ? { kind, id: unpackId(reader) ?? '' } : { kind };
+  const delegation = isDelegated ? unpackDelegation(reader) : undefined;
+  if (isDelegated && delegation === undefined) return undefined;
   const rest = bytes.subarray(reader.at);
   if (user_id === undefined || ('id' in scope && scope.id === '') || rest.length % AUDIT_BYTES !== 0) return undefined;
   const audit_ids: string[] = [];
@@ -66,11 +83,19 @@ export function unpackPayload(bytes: Buffer): TokenPayload | undefined {
     user_id,
     scope,
     methods: METHODS.filter((_, bit) => ((bytes[1] ?? 0) & (1 << bit)) !== 0),
+    ...(delegation === undefined ? {} : { delegation }),
     issued_at_s: bytes.readUInt32BE(3),
     expires_at_s: bytes.readUInt32BE(7),
     generation: bytes.readUInt32BE(11),
     audit_ids,
   };
+}
+
+function unpackDelegation(reader: { readonly bytes: Buffer; at: number }): Delegation | undefined {
+  const kind = DELEGATIONS[reader.bytes[reader.at] ?? -1];
+  reader.at += 1;
+  const id = unpackId(reader);
+  return kind === undefined || id === undefined ? undefined : { kind, id };
 }
 
 /** 0 announces 16 bytes of a hexadecimal id, any other byte the length of an id in UTF-8. */

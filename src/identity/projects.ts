@@ -21,6 +21,7 @@ import {
 import { newId, project, type ProjectRow, projects } from './resources.ts';
 import { admin, domainList, getProject } from './rules.ts';
 import { actorsOf } from './subject.ts';
+import { dropTrusts } from './trusts.ts';
 
 const DEPTH_MAX = 5;
 const noProject = missing('project');
@@ -87,6 +88,7 @@ export function projectOperations(core: Core): Operation[] {
       }
       await sql`delete from identity_assignments where target_id = ${row.id} and scope = 'project'`.execute(tx);
       await sql`update identity_users set default_project = null where default_project = ${row.id}`.execute(tx);
+      await dropTrusts(core, tx, sql`project_id = ${row.id}`);
       for (const listener of core.projectDeleted) await listener(tx, row.id);
       await core.changes.announce(tx, `project ${row.id}`);
     },

@@ -16,10 +16,10 @@ import { createStore } from '../resource/store.ts';
 /** Ids as Keystone makes them. */
 export const newId = (): string => randomUUID().replaceAll('-', '');
 
-const Id = Type.String({ minLength: 1, maxLength: 64, pattern: '^[a-zA-Z0-9-]+$' });
+export const Id = Type.String({ minLength: 1, maxLength: 64, pattern: '^[a-zA-Z0-9-]+$' });
 const ShortName = Type.String({ minLength: 1, maxLength: 64, pattern: '[\\S]+' });
-const Name = Type.String({ minLength: 1, maxLength: 255, pattern: '[\\S]+' });
-const Description = nullable(Type.String({ maxLength: 65_535 }));
+export const Name = Type.String({ minLength: 1, maxLength: 255, pattern: '[\\S]+' });
+export const Description = nullable(Type.String({ maxLength: 65_535 }));
 const Tags = Type.Array(Type.String({ minLength: 1, maxLength: 255, pattern: '^[^,/]*$' }), {
   maxItems: 80,
   uniqueItems: true,

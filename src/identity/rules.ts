@@ -38,3 +38,27 @@ const ofToken = 'user_id:%(target.token.user_id)s';
 export const checkToken = rule('check_token', `${SYSTEM_READER} or ${ofToken}`);
 export const validateToken = rule('validate_token', `${SYSTEM_READER} or rule:service_role or ${ofToken}`);
 export const revokeToken = rule('revoke_token', `${ADMIN} or ${ofToken}`);
+
+const SELF = 'user_id:%(user_id)s';
+export const self = (name: string): PolicyRule => rule(name, SELF);
+export const adminOrSelf = (name: string): PolicyRule => rule(name, `${ADMIN} or ${SELF}`);
+export const systemReaderOrSelf = (name: string): PolicyRule => rule(name, `${SYSTEM_READER} or ${SELF}`);
+
+const ofOwner = 'user_id:%(target.user.id)s';
+export const accessRule = {
+  list: rule('list_access_rules', `(role:reader and system_scope:all) or ${ofOwner}`),
+  get: rule('get_access_rule', `(role:reader and system_scope:all) or ${ofOwner}`),
+  remove: rule('delete_access_rule', `(role:admin and system_scope:all) or ${ofOwner}`),
+};
+
+const OF_TRUSTOR = 'user_id:%(target.trust.trustor_user_id)s';
+const OF_EITHER = `${SYSTEM_READER} or ${OF_TRUSTOR} or user_id:%(target.trust.trustee_user_id)s`;
+export const trustRules = {
+  create: rule('create_trust', OF_TRUSTOR),
+  /** Asked about the trustor or trustee that a list names; who names none asks for all. */
+  list: rule('list_trusts', OF_EITHER),
+  get: rule('get_trust', OF_EITHER),
+  listRoles: rule('list_roles_for_trust', OF_EITHER),
+  getRole: rule('get_role_for_trust', OF_EITHER),
+  remove: rule('delete_trust', `${ADMIN} or ${OF_TRUSTOR}`),
+};

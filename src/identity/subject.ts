@@ -1,7 +1,7 @@
 /** Who a token's ids stand for now, and with which roles: one query. */
 import { type RawBuilder, sql } from 'kysely';
 import type { Queryable } from '../db/database.ts';
-import type { Identity, NamedInDomain } from '../http/identity.ts';
+import type { Delegation, Identity, NamedInDomain } from '../http/identity.ts';
 import type { Scope } from './payload.ts';
 
 export interface NamedRole {
@@ -12,10 +12,18 @@ export interface NamedRole {
 /** All that is true of a user in a scope at this moment. */
 export interface Subject {
   readonly user: NamedInDomain;
+  /** What a token of it carries: once the user's number is another, it holds no longer. */
   readonly generation: number;
+  /** The number of who proved themselves, where that is another than the user. */
+  readonly proof_generation: number;
+  /** The users whose changes may change what is said here. */
+  readonly actors: readonly string[];
   readonly project: NamedInDomain | undefined;
   readonly domain: { readonly id: string; readonly name: string } | undefined;
   readonly roles: readonly NamedRole[];
+  readonly delegation?: Delegation;
+  /** When what was delegated ends, Unix time in seconds. */
+  readonly ends_at_s?: number | undefined;
 }
 
 interface SubjectRow {
@@ -90,7 +98,14 @@ export async function findSubject(
   if (row === undefined) return undefined;
   if (scope.kind !== 'unscoped' && row.roles.length === 0) return undefined;
   const user = { id: userId, name: row.user_name, domain: { id: row.user_domain_id, name: row.user_domain_name } };
-  const found = { user, generation: row.generation, project: undefined, domain: undefined };
+  const found = {
+    user,
+    generation: row.generation,
+    proof_generation: row.generation,
+    actors: [userId],
+    project: undefined,
+    domain: undefined,
+  };
   switch (scope.kind) {
     case 'project': {
       if (row.project_name === null || row.project_domain_id === null || row.project_domain_name === null) {
@@ -127,6 +142,7 @@ export function identityOf(
     isAdmin: roles.includes('admin') && (scope.kind === 'project' || scope.kind === 'system'),
     expires_at_ms: expires_at_s * 1000,
     auditIds,
+    delegation: subject.delegation,
   };
 }
 

@@ -1,13 +1,22 @@
 /** Tokens: issued from a proven user and a scope, recognised from their text alone, revoked by their audit id. */
 import { sql } from 'kysely';
 import type { Db, Queryable } from '../db/database.ts';
-import { unauthorized } from '../http/fault.ts';
+import { Fault, unauthorized } from '../http/fault.ts';
 import type { Identity } from '../http/identity.ts';
 import type { Changes } from './changes.ts';
+import { findClaimed } from './delegation.ts';
 import { decryptFernet, encryptFernet } from './fernet.ts';
 import type { TokenKeys } from './keys.ts';
-import { type Method, newAuditId, packPayload, type Scope, type TokenPayload, unpackPayload } from './payload.ts';
-import { findSubject, identityOf, type Subject } from './subject.ts';
+import {
+  type Delegation,
+  type Method,
+  newAuditId,
+  packPayload,
+  type Scope,
+  type TokenPayload,
+  unpackPayload,
+} from './payload.ts';
+import { identityOf, type Subject } from './subject.ts';
 import { createTokenCache } from './token-cache.ts';
 
 /** A valid token, and all that holds of it now. */
@@ -23,12 +32,17 @@ export interface IssueRequest {
   readonly methods: readonly Method[];
   /** Of the user when the password was checked: one changed meanwhile gives no token any more. */
   readonly generation: number;
+  /** Where its rights are to come from that; the scope is then what it is for. */
+  readonly delegation?: Delegation;
   /** The token that this one is made from: it ends no later, and its first audit id is carried on. */
   readonly parent?: TokenPayload;
 }
 
 export interface Tokens {
-  /** Issues a token; throws Fault 401 where the user or the scope is none of theirs. */
+  /**
+   * Issues a token.
+   * @throws Fault 401 where the user or the scope is none of theirs, 403 for a trust that is another's or gives nothing
+   */
   issue(request: IssueRequest): Promise<{ readonly text: string; readonly token: Token }>;
   /** What a token means, or undefined where it means nothing any more. */
   find(text: string): Promise<Token | undefined>;
@@ -51,7 +65,8 @@ export function createTokens({ db, keys, changes, now, validity_s }: TokenOption
   const cache = createTokenCache<Token>({ ...CACHE, now });
   changes.onChange((change) => {
     const [kind, id] = change.split(' ');
-    if (kind === 'user') cache.drop(({ payload }) => payload.user_id === id);
+    if (kind === 'user') cache.drop(({ subject }) => subject.actors.includes(id ?? ''));
+    else if (kind === 'delegation') cache.drop(({ payload }) => payload.delegation?.id === id);
     else if (kind === 'project') cache.drop(({ payload }) => 'id' in payload.scope && payload.scope.id === id);
     else if (kind === 'token') cache.drop(({ payload }) => payload.audit_ids[0] === id);
     else if (kind === 'keys') keys.forget();
@@ -70,24 +85,28 @@ export function createTokens({ db, keys, changes, now, validity_s }: TokenOption
     const auditId = payload?.audit_ids[0];
     if (payload === undefined || auditId === undefined || payload.expires_at_s * 1000 <= now()) return undefined;
     await changes.start();
-    const subject = await findSubject(db.query, payload.user_id, payload.scope, auditId);
+    const subject = await findClaimed(db.query, payload, auditId, now()).catch((error: unknown) => {
+      if (error instanceof Fault) return undefined;
+      throw error;
+    });
     return subject === undefined || subject.generation !== payload.generation ? undefined : tokenOf(payload, subject);
   }
 
   return {
-    async issue({ user_id, scope, methods, generation, parent }) {
+    async issue({ user_id, scope, methods, generation, delegation, parent }) {
       const auditId = newAuditId();
-      const subject = await findSubject(db.query, user_id, scope, auditId);
-      if (subject?.generation !== generation) throw unauthorized();
+      const claim = { user_id, scope, ...(delegation === undefined ? {} : { delegation }) };
+      const subject = await findClaimed(db.query, claim, auditId, now());
+      if (subject?.proof_generation !== generation) throw unauthorized();
       const issued_at_s = Math.floor(now() / 1000);
+      const ends_at_s = parent?.expires_at_s ?? issued_at_s + validity_s;
       const origin = parent?.audit_ids.at(-1);
       const payload: TokenPayload = {
-        user_id,
-        scope,
+        ...claim,
         methods,
         issued_at_s,
-        expires_at_s: parent?.expires_at_s ?? issued_at_s + validity_s,
-        generation,
+        expires_at_s: Math.min(ends_at_s, subject.ends_at_s ?? ends_at_s),
+        generation: subject.generation,
         audit_ids: origin === undefined ? [auditId] : [auditId, origin],
       };
       const text = encryptFernet(await keys.primary(), packPayload(payload), issued_at_s);

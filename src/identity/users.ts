@@ -5,6 +5,7 @@ import { notFound, unauthorized } from '../http/fault.ts';
 import { type Call, type Operation, operation } from '../http/service.ts';
 import { crudOperations } from '../resource/crud.ts';
 import { renderer } from '../resource/render.ts';
+import { dropCredentials } from './application-credentials.ts';
 import {
   claimName,
   collection,
@@ -15,6 +16,7 @@ import {
   missing,
   ownDomain,
   refuseOtherDomain,
+  userTarget,
 } from './core.ts';
 import {
   group,
@@ -35,14 +37,6 @@ const noUser = missing('user');
 
 const twice = (name: string, domainId: string | null) => () =>
   `Conflict occurred attempting to store user - Duplicate entry found with name ${name} at domain ID ${domainId}.`;
-
-/** What rules are asked about one user; nothing where there is none. */
-export const userTarget =
-  (core: Core) =>
-  async ({ params }: Pick<Call<unknown>, 'params'>) => {
-    const row = await users.find(core.db.query, params.user_id ?? '');
-    return { target: row === undefined ? {} : { user: { id: row.id, domain_id: row.domain_id } } };
-  };
 
 export function userOperations(core: Core): Operation[] {
   const { changes } = core;
@@ -78,6 +72,7 @@ export function userOperations(core: Core): Operation[] {
         await claimName(tx, claim, twice(given.name, before.domain_id));
       }
       // Enabling a user again, or giving the old password back, brings no old token back.
+      if (given.enabled === false) await dropCredentials(core, tx, before.id);
       const revokes = given.password !== undefined || given.enabled === false;
       return revokes ? { ...given, token_generation: before.token_generation + 1 } : given;
     },

@@ -34,6 +34,11 @@ const READERS_MAY: Readonly<Record<string, string>> = {
   'compute DELETE /os-keypairs/:keypair_name': 'keys are of a user, not of a project',
   'compute POST /os-keypairs': 'keys are of a user, not of a project',
   'identity DELETE /auth/tokens': 'their own',
+  'identity DELETE /OS-TRUST/trusts/:trust_id': 'their own',
+  'identity POST /OS-TRUST/trusts': 'of their own, with the roles that they have',
+  'identity DELETE /users/:user_id/access_rules/:access_rule_id': 'their own',
+  'identity DELETE /users/:user_id/application_credentials/:application_credential_id': 'their own',
+  'identity POST /users/:user_id/application_credentials': 'their own, with the roles that they have',
   'identity POST /auth/tokens': 'a login',
   'identity POST /users/:user_id/password': 'by the old password, without a token',
   'image POST /images/:image_id/import': "Glance's own rule for it is that of reading; what is then done has another",
@@ -59,12 +64,26 @@ const FOREIGN: Readonly<Record<string, { readonly status: number; readonly why: 
   'identity GET /projects/:project_id/tags/:value': ASKED_BY_RULE,
   'identity HEAD /projects/:project_id/tags/:value': ASKED_BY_RULE,
   'identity GET /users/:user_id': ASKED_BY_RULE,
+  'identity DELETE /OS-TRUST/trusts/:trust_id': ASKED_BY_RULE,
+  'identity GET /OS-TRUST/trusts/:trust_id': ASKED_BY_RULE,
+  'identity GET /OS-TRUST/trusts/:trust_id/roles': ASKED_BY_RULE,
+  'identity GET /OS-TRUST/trusts/:trust_id/roles/:role_id': ASKED_BY_RULE,
+  'identity HEAD /OS-TRUST/trusts/:trust_id/roles/:role_id': ASKED_BY_RULE,
+  'identity DELETE /users/:user_id/access_rules/:access_rule_id': ASKED_BY_RULE,
+  'identity DELETE /users/:user_id/application_credentials/:application_credential_id': ASKED_BY_RULE,
+  'identity GET /users/:user_id/access_rules': ASKED_BY_RULE,
+  'identity GET /users/:user_id/access_rules/:access_rule_id': ASKED_BY_RULE,
+  'identity GET /users/:user_id/application_credentials': ASKED_BY_RULE,
+  'identity GET /users/:user_id/application_credentials/:application_credential_id': ASKED_BY_RULE,
+  'identity POST /users/:user_id/application_credentials': ASKED_BY_RULE,
   'identity GET /users/:user_id/projects': ASKED_BY_RULE,
   'identity GET /users/:user_id/groups': ASKED_BY_RULE,
 };
 
 /** What a member may not read of their own either. */
 const NOT_READ: Readonly<Record<string, string>> = {
+  'identity GET /OS-TRUST/trusts': 'all trusts; their own are asked for by their id',
+  'identity GET /OS-TRUST/trusts/:trust_id/roles/:role_id': 'it is not a role that the trust gives',
   'network GET /quotas': 'the quotas of all projects, which Neutron gives to administrators alone',
 };
 

@@ -139,6 +139,16 @@ const qosRule = (key: string, values: object): ObjectKind =>
   });
 
 const kinds: Readonly<Record<string, ObjectKind>> = {
+  'identity.access_rule_id': user(async ({ ask, id, parent, owner }) => {
+    await id('application_credential_id', 'identity');
+    const rules = await ask('mine', 'GET', `/identity/v3/users/${parent.tenants[owner].user_id}/access_rules`);
+    return rules.access_rules[0].id;
+  }),
+  'identity.application_credential_id': user(async ({ ask, parent, owner }) => {
+    const access_rules = [{ service: 'compute', method: 'GET', path: `/v2.1/${word()}` }];
+    const url = `/identity/v3/users/${parent.tenants[owner].user_id}/application_credentials`;
+    return (await ask('mine', 'POST', url, { application_credential: { name: word(), access_rules } })).id;
+  }),
   'identity.domain_id': admins('/identity/v3/domains', 'domain'),
   'identity.endpoint_id': cloud(async ({ ask, id }) => {
     const service_id = await id('service_id', 'identity');
@@ -160,6 +170,12 @@ const kinds: Readonly<Record<string, ObjectKind>> = {
   ),
   'identity.service_id': admins('/identity/v3/services', 'service', { type: 'sample' }),
   'identity.user_id': admins('/identity/v3/users', 'user', { domain_id: 'default', password: 'victim-password-0451' }),
+  'identity.trust_id': user(async ({ ask, parent, owner }) => {
+    const { user_id, project_id } = parent.tenants[owner];
+    const users = { trustor_user_id: user_id, trustee_user_id: parent.tenants.rita.user_id };
+    const trust = { ...users, impersonation: false, project_id, roles: [{ name: 'member' }] };
+    return (await ask('mine', 'POST', '/identity/v3/OS-TRUST/trusts', { trust })).id;
+  }),
   'identity.value': cloud(() => TAG),
 
   key: cloud(() => KEY),

@@ -163,6 +163,8 @@ const own = (user_id: string, project_id: string): Readonly<Record<string, strin
   'target.user.domain_id': 'default',
   'target.group.domain_id': 'default',
   'target.token.user_id': user_id,
+  'target.trust.trustor_user_id': user_id,
+  'target.trust.trustee_user_id': user_id,
   'target.actor.domain_id': 'default',
   'target.scope.domain_id': 'default',
 });
