@@ -70,6 +70,7 @@ export function createServices(deps: {
     network: network.serverNetworks,
     volumes: volume.serverVolumes,
     images: image.serverImages,
+    others: { network: network.service, volume: volume.service, image: image.service },
     projectExists: identity.projects.exists,
     log,
   });

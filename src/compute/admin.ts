@@ -7,6 +7,8 @@ import type { ComputeDependencies } from './dependencies.ts';
 import { extensionOperations } from './extensions.ts';
 import { flavorOperations } from './flavor/operations.ts';
 import { flavorKind } from './flavor/replica.ts';
+import { hostOperations } from './host/operations.ts';
+import { usageAuditLogOperations } from './host/usage-audit-log.ts';
 import { capacityFeed } from './hypervisor/capacity.ts';
 import { hypervisorOperations } from './hypervisor/operations.ts';
 import { keypairOperations } from './keypair/operations.ts';
@@ -26,6 +28,8 @@ export function computeAdminOperations(deps: ComputeDependencies): Operation[] {
     ...tenantUsageOperations(deps),
     ...serviceOperations(deps),
     ...hypervisorOperations(deps),
+    ...hostOperations(deps),
+    ...usageAuditLogOperations(deps),
     ...aggregateOperations(deps),
     ...availabilityZoneOperations(deps),
     ...serverGroupOperations(deps),

@@ -4,15 +4,17 @@ import type { Cascade } from '../cascade/contract.ts';
 import type { Db, Queryable, Tx } from '../db/database.ts';
 import { compute as convention } from '../http/conventions.ts';
 import { Fault } from '../http/fault.ts';
+import { callsInto } from '../http/inner-call.ts';
 import type { RequestContext, Service } from '../http/service.ts';
 import type { ServerImages } from '../image/server-images.ts';
 import type { ServerNetworks } from '../network/server-networks.ts';
 import type { ServerVolumes } from '../volume/server-volumes.ts';
 import { computeAdminOperations, computeAdminRules, registerComputeKinds } from './admin.ts';
 import { visibleFlavor } from './flavor/flavor.ts';
+import { forwardedOperations } from './forwarded/index.ts';
 import { deleteKeypairsOf, findKeypair } from './keypair/keypair.ts';
 import { computeQuotas } from './quota-set/quotas.ts';
-import { createServers, type ServerFlavor } from './server/index.ts';
+import { createServers, type ServerDependencies, type ServerFlavor } from './server/index.ts';
 
 export { computeQuotas } from './quota-set/quotas.ts';
 export { serverStore } from './server/index.ts';
@@ -23,6 +25,8 @@ export interface ComputeServices {
   readonly network: ServerNetworks;
   readonly volumes: ServerVolumes;
   readonly images: ServerImages;
+  /** The services that Nova hands old operations of its own on to. */
+  readonly others: { readonly network: Service; readonly volume: Service; readonly image: Service };
   readonly projectExists?: (query: Queryable, projectId: string) => Promise<boolean>;
   readonly log: Logger;
 }
@@ -33,24 +37,33 @@ export function createCompute(services: ComputeServices): {
   /** In the transaction that deletes a user: what was only theirs goes too. */
   userDeleted(tx: Tx, userId: string): Promise<void>;
 } {
-  const { db, cascade, network, volumes, images, projectExists, log } = services;
+  const { db, cascade, network, volumes, images, others, projectExists, log } = services;
   registerComputeKinds(cascade);
-  const servers = createServers({
+  const quotas = computeQuotas();
+  const dependencies: ServerDependencies = {
     db,
     cascade,
     network,
     volumes,
     images,
     log,
-    quotas: computeQuotas(),
+    quotas,
     flavors: { find: findFlavor },
     keypairs: { find: findKeypair },
+  };
+  const servers = createServers(dependencies);
+  const forwarded = forwardedOperations(dependencies, {
+    network: callsInto(others.network),
+    volume: callsInto(others.volume),
+    image: callsInto(others.image),
+    db,
+    quotas,
   });
   const admin = computeAdminOperations({ db, cascade, ...(projectExists === undefined ? {} : { projectExists }) });
   return {
     service: {
       convention,
-      operations: [...servers.operations, ...admin],
+      operations: [...servers.operations, ...admin, ...forwarded],
       rules: [...servers.rules, ...computeAdminRules],
     },
     userDeleted: (tx, userId) => deleteKeypairsOf(tx, cascade, userId),

@@ -73,8 +73,17 @@ export async function run(
     headers,
     stream: request.body as Readable,
   };
+  if (chosen.policy !== 'none' && state.identity === undefined) throw unauthorized();
+  return carryOut(convention, chosen, call, body);
+}
+
+/**
+ * Policy, schemas and handler of one operation; what came before (token, microversion, choice) is the caller's.
+ * @param body the whole of it, also for an action
+ */
+export async function carryOut(convention: Convention, chosen: Operation, call: Call, body: unknown): Promise<Reply> {
+  const { context, params, query } = call;
   if (chosen.policy !== 'none') {
-    if (state.identity === undefined) throw unauthorized();
     const target = await chosen.target?.(call);
     if (chosen.refused !== undefined && !context.allowed(chosen.policy.name, target)) {
       return new Reply(chosen.status, chosen.refused(call));
@@ -84,9 +93,8 @@ export async function run(
   if (params.project_id !== undefined && convention.root === '/v3' && convention.name === 'volume') {
     refuseOtherProject(context.identity, params.project_id);
   }
-  if (chosen.query !== undefined) validate(convention, chosen.query, query, version, 'query');
-  if (chosen.body !== undefined) validate(convention, chosen.body, body, version, 'body');
-
+  if (chosen.query !== undefined) validate(convention, chosen.query, query, context.version, 'query');
+  if (chosen.body !== undefined) validate(convention, chosen.body, body, context.version, 'body');
   const answer = await chosen.handle(call);
   return answer instanceof Reply ? answer : new Reply(chosen.status, answer);
 }
@@ -161,7 +169,7 @@ function credentialsOf(identity: Identity) {
 }
 
 /** Of the operations at this microversion, the one that the body's only key names; others have no key. */
-function choose(convention: Convention, operations: readonly Operation[], body: unknown): Operation {
+export function choose(convention: Convention, operations: readonly Operation[], body: unknown): Operation {
   const first = operations[0] as Operation;
   if (operations.length === 1 && first.action === undefined) return first;
   const keys = body !== null && typeof body === 'object' && !Array.isArray(body) ? Object.keys(body) : [];

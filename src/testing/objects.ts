@@ -195,6 +195,8 @@ const kinds: Readonly<Record<string, ObjectKind>> = {
     await ask('admin', 'POST', `/compute/v2.1/flavors/${id}/os-extra_specs`, { extra_specs: { [KEY]: 'sample' } });
     return id;
   }),
+  'compute.host_name': cloud(() => 'east'),
+  'compute.moment': cloud(() => '2026-01-01 00:00:00'),
   'compute.hypervisor_id': firstOf('/compute/v2.1/os-hypervisors'),
   'compute.keypair_name': user(async ({ ask }) => {
     const keypair = { name: word(), type: 'ssh', public_key: PUBLIC_KEY };
@@ -216,7 +218,14 @@ const kinds: Readonly<Record<string, ObjectKind>> = {
   server_id: project(bootServer),
 
   image_id: project(async ({ ask }) => {
-    const image = { name: word(), disk_format: 'raw', container_format: 'bare', visibility: 'shared', tags: [TAG] };
+    const image = {
+      name: word(),
+      disk_format: 'raw',
+      container_format: 'bare',
+      visibility: 'shared',
+      tags: [TAG],
+      [KEY]: 'sample',
+    };
     const { id } = await ask('mine', 'POST', '/image/v2/images', image);
     const data = { 'content-type': 'application/octet-stream' };
     await ask('mine', 'PUT', `/image/v2/images/${id}/file`, Buffer.from('sample'), data);

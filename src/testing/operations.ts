@@ -18,12 +18,19 @@ export interface Prepared {
   readonly body: unknown;
 }
 
-/** Every operation with its service; `name` tells it from all others. */
+/**
+ * Every operation with its service; `name` tells it from all others. Not those that are gone: they answer 410 to
+ * everybody, whatever is named.
+ */
 export function everyOperation(services: readonly Service[]): Pick<Prepared, 'service' | 'operation' | 'name'>[] {
   return services.flatMap((service) =>
-    service.operations.map((operation) => ({ service, operation, name: nameOf(service, operation) })),
+    service.operations
+      .filter(({ status }) => status !== GONE)
+      .map((operation) => ({ service, operation, name: nameOf(service, operation) })),
   );
 }
+
+const GONE = 410;
 
 /** The call of an operation on the objects that there are, making those that it needs. */
 export async function prepare(
@@ -81,6 +88,8 @@ const HINTS: Readonly<Record<string, readonly string[]>> = {
   key_name: ['compute.keypair_name'],
   security_group: ['security_group_id'],
   remote_group_id: ['security_group_id'],
+  parent_group_id: ['security_group_id'],
+  networkId: ['network_id'],
   remote_address_group_id: ['address_group_id'],
   source_volid: ['volume_id'],
   internal_port_id: ['port_id'],

@@ -14,7 +14,9 @@ import { inner } from './rules.ts';
 import { serverAudit, serverFeed } from './sync.ts';
 
 export type { ServerDependencies, ServerFlavors, ServerKeypairs } from './dependencies.ts';
+export { act } from './act.ts';
 export { quotaFault } from './boot.ts';
+export { findServer } from './lookup.ts';
 export { bury } from './records.ts';
 export { hostIdOf, type ServerFlavor, type ServerRow, server, serverStore } from './resource.ts';
 

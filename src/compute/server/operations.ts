@@ -86,8 +86,13 @@ interface UpdateRequest {
   };
 }
 
-/** The five operations on servers. */
+/** The operations on servers; Nova has all of them under `/os-volumes_boot` too, which old clients boot from volumes by. */
 export function serverOperations(dependencies: ServerDependencies): Operation[] {
+  const servers = ownOperations(dependencies);
+  return [...servers, ...servers.map((one) => ({ ...one, path: one.path.replace(/^\/servers/, '/os-volumes_boot') }))];
+}
+
+function ownOperations(dependencies: ServerDependencies): Operation[] {
   return [
     operation({
       method: 'GET',

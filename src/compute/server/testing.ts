@@ -12,6 +12,7 @@ import { createSimCloud, type SimCloud } from '../../sim/cloud.ts';
 import { silent, type TestAnswer, testApi } from '../../testing/api.ts';
 import { testDatabase } from '../../testing/database.ts';
 import type { ServerVolumes } from '../../volume/server-volumes.ts';
+import { volume as volumeConvention } from '../../http/conventions.ts';
 import { notFound } from '../../http/fault.ts';
 import { createCompute } from '../index.ts';
 
@@ -94,6 +95,7 @@ export async function serverTest(options: { readonly proxies?: boolean } = {}): 
     network: serverNetworks,
     volumes: noVolumes,
     images: images.serverImages,
+    others: { network, image: images.service, volume: { convention: volumeConvention, operations: [] } },
     log: silent,
   });
   const api = testApi([service, network, images.service]);
