@@ -152,7 +152,7 @@ export function securityGroupOperations({ network }: Forwarding): Operation[] {
     const source = wanted.group_id == null ? undefined : await group(context, idOf(wanted.group_id));
     const made = novaRule(wanted, source?.id);
     if (made === undefined) throw badRequest('Not enough parameters to build a valid rule.');
-    if (made.cidr !== undefined && /\/0$/.test(made.cidr) && !/^(0\.0\.0\.0|::)\//.test(made.cidr)) {
+    if (made.cidr !== undefined && made.cidr.endsWith('/0') && !/^(0\.0\.0\.0|::)\//.test(made.cidr)) {
       throw badRequest(`Bad prefix for network in cidr ${made.cidr}`);
     }
     if (parent.security_group_rules.some((one) => one.direction === 'ingress' && isSame(one, made))) {
