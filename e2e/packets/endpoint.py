@@ -160,6 +160,11 @@ def do_addresses():
             for one in json.loads(shown.stdout)[0]['addr_info'] if one['scope'] == 'global']
 
 
+def do_forget():
+    """Its neighbours: the next packet asks for their MACs anew."""
+    ip('neigh', 'flush', 'dev', DEVICE)
+
+
 def checksum(data):
     if len(data) % 2:
         data += b'\0'

@@ -28,6 +28,8 @@ export interface Endpoint {
   /** Its global addresses; `dynamic` are those of routers' announcements. */
   addresses(): Promise<{ address: string; dynamic: boolean }[]>;
   ping(to: string, options?: { count?: number; wait_ms?: number; size?: number }): Promise<Pings>;
+  /** Forgets the MACs of its neighbours. */
+  forget(): Promise<void>;
   /** Starts a TCP service for `talk`. */
   listen(port: number): Promise<void>;
   /** Connects to another's service and has 100,000 bytes sent there and back. */
@@ -53,6 +55,7 @@ export async function startEndpoint(socket: string, mac: string): Promise<Endpoi
     configure: (addresses, { gateways = [], ...options } = {}) => ask('configure', { addresses, gateways, ...options }),
     addresses: () => ask('addresses'),
     ping: (to, options) => ask('ping', { to, ...options }),
+    forget: () => ask('forget'),
     listen: (port) => ask('listen', { port }),
     talk: (to, port, options) => ask('talk', { to, port, ...options }),
     frames: async () => (await ask<{ direction: 'in' | 'out'; frame: string }[]>('frames')).map(readFrame),

@@ -7,6 +7,7 @@ import { inCidr } from '../../src/network/router-route.ts';
 import { until } from '../harness/until.ts';
 import type { Frame } from './frame.ts';
 import {
+  address6,
   type Attributes,
   externalNetwork,
   gatewayAddresses,
@@ -57,8 +58,6 @@ async function network(zone: Zone) {
 }
 
 const address4 = ({ address }: Machine): string => address;
-const address6 = ({ port }: Machine): string =>
-  port.fixed_ips.find(({ ip_address }) => ip_address.includes(':'))?.ip_address ?? '';
 
 const ADDRESSES = [address4, address6];
 

@@ -127,7 +127,8 @@ export function openScene(): Scene {
     });
     const { id } = body.server;
     undo.push(() => gone('compute', `/servers/${id}`, 'tenant'));
-    await until(`${name} is ACTIVE`, () => isActive(id), PATIENCE);
+    const { status, fault } = await until(`${name} is built`, () => built(id), PATIENCE);
+    if (status !== 'ACTIVE') throw new Error(`${name} is ${status}: ${fault?.message}`);
     const cloud = cloudOf(zone);
     const [copy] = await list<Port>(api(cloud), 'network', '/ports', 'ports', { name: port.id });
     if (copy === undefined) throw new Error(`${name}'s port is not in ${cloud}`);
@@ -160,12 +161,10 @@ export function openScene(): Scene {
   };
 }
 
-/** Whether the server runs; throws at once where it never will. */
-async function isActive(id: string): Promise<boolean> {
+/** The server when it is no longer being built, whatever it has come to. */
+async function built(id: string): Promise<Named | false> {
   const { body } = await api('tenant').call<{ server: Named }>(call('compute', 'GET', `/servers/${id}`));
-  const { name, status, fault } = body.server;
-  if (status === 'ERROR') throw new Error(`${name} is in ERROR: ${fault?.message}`);
-  return status === 'ACTIVE';
+  return body.server.status !== 'BUILD' && body.server;
 }
 
 /** Deletes it, where it is there, and waits until it no longer is. */
@@ -181,6 +180,10 @@ const call = (service: CloudService, method: CloudCall['method'], path: string):
   path,
   ...microversion(service),
 });
+
+/** A machine's IPv6 address, as the parent chose it. */
+export const address6 = ({ port }: Machine): string =>
+  port.fixed_ips.find(({ ip_address }) => ip_address.includes(':'))?.ip_address ?? '';
 
 export const cloudOf = (zone: Zone): Cloud => CHILDREN.find((child) => child.zone === zone)?.cloud ?? 'child1';
 

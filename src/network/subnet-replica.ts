@@ -94,8 +94,9 @@ async function valuesOf(context: ChildContext, row: Brought): Promise<Values> {
     enable_dhcp: row.enable_dhcp,
     dns_nameservers: row.dns_nameservers,
     host_routes: row.host_routes,
-    // Where it lives in one child, that child may think that it has all addresses: it takes none by itself.
-    ...(addresses.length === 0 && !row.stretched
+    // That child may think that it has all addresses where it lives in one child, or where addresses follow from MACs: it
+    // takes none by itself.
+    ...(addresses.length === 0 && (!row.stretched || isAutoAddress(row))
       ? {}
       : { allocation_pools: addresses.map((address) => ({ start: address, end: address })) }),
   };

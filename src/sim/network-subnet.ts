@@ -66,6 +66,11 @@ export function makeSubnet(world: World, projectId: string, given: Row): Subnet 
   }
   const gateway_ip =
     given['gateway_ip'] === undefined ? ipText(cidr.first + 1n, cidr.version) : textOf(given['gateway_ip']) || null;
+  if (given['enable_dhcp'] === false && (given['ipv6_ra_mode'] ?? given['ipv6_address_mode']) != null) {
+    const message =
+      'Invalid input for operation: ipv6_ra_mode or ipv6_address_mode cannot be set when enable_dhcp is set to False.';
+    throw new SimFault(400, message, 'InvalidInput');
+  }
   const base = standardFields(projectId, given);
   const subnet: Subnet = {
     ...base,

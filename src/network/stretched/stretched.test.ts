@@ -249,6 +249,25 @@ describe('a stretched network', () => {
     for (const sim of [east, west]) expect(named(sim.state.networks, network.id)).toEqual([]);
   }, 60_000);
 
+  it('has in each child the addresses that servers give themselves', async () => {
+    const { network } = await stretched('10.21.0.0/24');
+    const auto = { ipv6_ra_mode: 'slaac', ipv6_address_mode: 'slaac' };
+    const values = { network_id: network.id, ip_version: 6, cidr: 'fd20::/64', ...auto };
+    const subnet = await make('alice', 'subnet', values);
+    const servers = [];
+    for (const [child, sim] of [
+      ['east', east],
+      ['west', west],
+    ] as const) {
+      const server = await boot(child, [{ network_id: network.id }]);
+      servers.push(server);
+      expect(named(sim.state.subnets, subnet.id)[0]).toMatchObject({ ...auto, cidr: 'fd20::/64', enable_dhcp: true });
+      expect(server.port.fixed_ips).toHaveLength(2);
+    }
+    for (const { server_id } of servers) await end(server_id);
+    await drop(network);
+  }, 60_000);
+
   it('keeps an address from another child until the first has let go of it', async () => {
     const { network } = await stretched('10.21.0.0/24');
     const { server_id, port } = await boot('east', [{ network_id: network.id }]);
