@@ -115,6 +115,11 @@ async function newThing(size = 1): Promise<string> {
 
 const sizes = (child: FakeChild, id: string) =>
   [...child.things.values()].filter((t) => t.name === id).map((t) => t.size);
+function withResolvers() {
+  let resolve: () => void = () => undefined;
+  const promise = new Promise<void>((done) => (resolve = done));
+  return { promise, resolve };
+}
 const eventually = (check: () => void | Promise<void>, timeout = 10_000) =>
   vi.waitFor(check, { timeout, interval: 20 });
 
@@ -188,6 +193,57 @@ describe('replicas', () => {
     await Promise.allSettled(made);
     east.delay_ms = 2;
     await eventually(() => expect(ids.map((id) => sizes(east, id))).toEqual([[], [9]]));
+  });
+
+  it('of a child that let go stay away, though an intent from before comes in behind', async () => {
+    const cascade = await start();
+    const id = await newThing();
+    await cascade.context('east').ensure('thing', id);
+    await db.transaction((tx) => cascade.retire(tx, 'thing', id, { child: 'east' }));
+    cascade.poke();
+    await eventually(() => expect(sizes(east, id)).toEqual([]));
+    await db.transaction((tx) => cascade.want(tx, 'east', 'thing', id));
+    cascade.poke();
+    await eventually(async () => expect(await backlog(db.query, 'east')).toBe(0));
+    expect(sizes(east, id)).toEqual([]);
+    expect(await cascade.replicasOf(db.query, 'thing', id)).toEqual([]);
+  });
+
+  it('are brought to a change that was under way, unseen by both, when the first was made', async () => {
+    const cascade = await start();
+    const id = await newThing(1);
+    const { promise: isMade, resolve: made } = withResolvers();
+    const { promise: hasChanged, resolve: changed } = withResolvers();
+    const changing = db.transaction(async (tx) => {
+      await sql`update things set size = 9, revision = revision + 1 where id = ${id}`.execute(tx);
+      await cascade.revise(tx, 'thing', id);
+      changed();
+      await isMade;
+    });
+    await hasChanged;
+    const ensured = cascade.context('east').ensure('thing', id);
+    await eventually(() => expect(sizes(east, id)).toEqual([1]));
+    made();
+    await Promise.all([changing, ensured]);
+    cascade.poke();
+    await eventually(() => expect(sizes(east, id)).toEqual([9]));
+  });
+
+  it('that are to wait for further changes do so, also for those that come while they are brought', async () => {
+    const cascade = await start();
+    const id = await newThing(1);
+    await cascade.context('east').ensure('thing', id);
+    const calls = east.calls;
+    for (let size = 2; size <= 21; size += 1) {
+      await db.transaction(async (tx) => {
+        await sql`update things set size = ${size}, revision = revision + 1 where id = ${id}`.execute(tx);
+        await cascade.revise(tx, 'thing', id, { delay_ms: 200 });
+      });
+      cascade.poke();
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    await eventually(() => expect(sizes(east, id)).toEqual([21]));
+    expect(east.calls - calls).toBeLessThanOrEqual(6);
   });
 
   it('are found again, not made twice, where the answer to the create was lost', async () => {

@@ -187,7 +187,7 @@ export async function createCascade(options: CascadeOptions): Promise<RunningCas
     setCapacity: children.setCapacity,
     schedule: children.schedule,
     want: (tx, child, kind, id, wanted = {}) => want(tx, child, kind, id, wanted),
-    revise: (tx, kind, id, wanted = {}) => wantReplicas(tx, kind, id, wanted.requestId),
+    revise: (tx, kind, id, wanted = {}) => wantReplicas(tx, kind, id, wanted),
     retire: (tx, kind, id, wanted = {}) => retireReplicas(tx, kind, id, wanted),
     async wantReplica(tx, child, kind, id, wanted = {}) {
       await sql`insert into replicas (kind, resource_id, child) values (${kind}, ${id}, ${child})

@@ -197,8 +197,16 @@ export interface Cascade {
     id: string,
     options?: { readonly requestId?: string; readonly delay_ms?: number },
   ): Promise<void>;
-  /** Says that a replicated resource changed: every replica is to be brought to the row. One statement. */
-  revise(tx: Tx, kind: string, id: string, options?: { readonly requestId?: string }): Promise<void>;
+  /**
+   * Says that a replicated resource changed: every replica is to be brought to the row, not before `delay_ms` from now
+   * where changes come in crowds. One statement.
+   */
+  revise(
+    tx: Tx,
+    kind: string,
+    id: string,
+    options?: { readonly requestId?: string; readonly delay_ms?: number },
+  ): Promise<void>;
   /**
    * Says that a replicated resource is going: every replica is to be removed, or the one in `child` alone. One
    * statement; the row may go at once.

@@ -57,11 +57,12 @@ export function createReplicas(db: Db, kinds: ReadonlyMap<string, Kind>, process
 
   const keyOf = (context: ChildContext, kind: string, id: string): string => `${context.child}/${kind}/${id}`;
 
-  async function shared(context: ChildContext, kind: string, id: string): Promise<Present | undefined> {
+  /** @param isNew whether a copy may be made that nobody said is wanted here: something needs it now */
+  async function shared(context: ChildContext, kind: string, id: string, isNew: boolean): Promise<Present | undefined> {
     const key = keyOf(context, kind, id);
     const running = underway.get(key);
     if (running !== undefined) return running;
-    const started = claimed(context, kindOf(kind), id).finally(() => underway.delete(key));
+    const started = claimed(context, kindOf(kind), id, isNew).finally(() => underway.delete(key));
     underway.set(key, started);
     return started;
   }
@@ -75,18 +76,25 @@ export function createReplicas(db: Db, kinds: ReadonlyMap<string, Kind>, process
     for (let running = underway.get(key); running !== undefined; running = underway.get(key)) {
       await running.catch(() => undefined);
     }
-    return shared(context, kind, id);
+    // A copy that was let go of here stays away, whatever intent from before comes in behind.
+    return shared(context, kind, id, false);
   }
 
-  async function claimed(context: ChildContext, kind: Kind, id: string): Promise<Present | undefined> {
+  async function claimed(context: ChildContext, kind: Kind, id: string, isNew: boolean): Promise<Present | undefined> {
     const patience = Date.now() + CLAIM_PATIENCE_MS;
-    while (!(await take(context.child, kind.kind, id))) {
+    let taken: Taken | undefined;
+    for (;;) {
+      taken = await take(context.child, kind.kind, id, isNew);
+      if (taken !== undefined) break;
+      if (!isNew && (await read(db.query, kind.kind, id, context.child)) === undefined) return undefined;
       if (Date.now() > patience) throw new Later(1000, 'another process is at this replica');
       await sleep(CLAIM_POLL_MS);
     }
     try {
       const present = await bringThere(context, kind, id);
-      if (present !== undefined && (await isOrphan(kind, id))) await want(db.query, context.child, kind.kind, id);
+      if (present !== undefined && taken.is_first && (await isBehind(kind, present))) {
+        await want(db.query, context.child, kind.kind, id);
+      }
       return present;
     } finally {
       await db.query
@@ -100,19 +108,33 @@ export function createReplicas(db: Db, kinds: ReadonlyMap<string, Kind>, process
     }
   }
 
-  /** Whether the parent's object went while its copy was being made, and found no replica to mark as going yet. */
-  async function isOrphan(kind: Kind, id: string): Promise<boolean> {
-    const result = await sql`select 1 from ${sql.table(kind.table)} where id = ${id}`.execute(db.query);
-    return result.rows.length === 0;
+  /**
+   * Whether the parent's object changed or went while its copy was being made: who did that may have found no replica
+   * yet to tell of it. Waits for whoever is at it now.
+   */
+  async function isBehind(kind: Kind, { resource_id, revision }: Present): Promise<boolean> {
+    const result = await sql<{ revision: number }>`select revision from ${sql.table(kind.table)}
+      where id = ${resource_id} for share`.execute(db.query);
+    return result.rows[0]?.revision !== revision;
   }
 
-  async function take(child: string, kind: string, id: string): Promise<boolean> {
-    const result = await sql`
+  interface Taken {
+    /** Whether nothing was ever brought. */
+    readonly is_first: boolean;
+  }
+
+  /** Claims a replica for this process; undefined where another one is at it, or, unless it may be new, where there is none. */
+  async function take(child: string, kind: string, id: string, isNew: boolean): Promise<Taken | undefined> {
+    const result = await (isNew
+      ? sql<Taken>`
       insert into replicas (kind, resource_id, child, claimed_by) values (${kind}, ${id}, ${child}, ${process})
       on conflict (kind, resource_id, child) do update set claimed_by = excluded.claimed_by
         where replicas.claimed_by is null
-      returning 1`.execute(db.query);
-    return result.rows.length > 0;
+      returning revision = 0 as is_first`
+      : sql<Taken>`update replicas set claimed_by = ${process}
+      where ${key({ kind, resource_id: id, child })} and claimed_by is null returning revision = 0 as is_first`
+    ).execute(db.query);
+    return result.rows[0];
   }
 
   async function bringThere(context: ChildContext, kind: Kind, id: string): Promise<Present | undefined> {
@@ -234,7 +256,7 @@ export function createReplicas(db: Db, kinds: ReadonlyMap<string, Kind>, process
     async ensure(context, kind, id) {
       const present = await current(db.query, kindOf(kind), id, context.child);
       if (present !== undefined) return present;
-      const made = await shared(context, kind, id);
+      const made = await shared(context, kind, id, true);
       if (made !== undefined) return made;
       if ((await kindOf(kind).load(db.query, id)) === undefined) throw new Gone(kind, id);
       throw new Later(GOING_AGAIN_MS, 'a copy is on its way out of the child, and needed there again');

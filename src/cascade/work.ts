@@ -25,23 +25,34 @@ async function enqueue(tx: Queryable, source: RawBuilder<unknown>): Promise<void
   await sql`insert into work (lane, kind, resource_id, request_id, due_at) ${source} ${ON_CONFLICT}`.execute(tx);
 }
 
+interface WantOptions {
+  readonly requestId?: string | undefined;
+  readonly delay_ms?: number;
+}
+
+const dueIn = (delay_ms = 0) => sql`clock_timestamp() + ${delay_ms} * interval '1 millisecond'`;
+
 /** One object in one lane, `delay_ms` from now. */
 export function want(
   tx: Queryable,
   lane: string,
   kind: string,
   id: string,
-  options: { readonly requestId?: string | undefined; readonly delay_ms?: number } = {},
+  { requestId, delay_ms }: WantOptions = {},
 ): Promise<void> {
-  const due = sql`clock_timestamp() + ${options.delay_ms ?? 0} * interval '1 millisecond'`;
-  return enqueue(tx, sql`values (${lane}, ${kind}, ${id}, ${options.requestId ?? null}, ${due})`);
+  return enqueue(tx, sql`values (${lane}, ${kind}, ${id}, ${requestId ?? null}, ${dueIn(delay_ms)})`);
 }
 
-/** Every child that has a replica of the resource. */
-export function wantReplicas(tx: Queryable, kind: string, id: string, requestId?: string): Promise<void> {
+/** Every child that has a replica of the resource, `delay_ms` from now. */
+export function wantReplicas(
+  tx: Queryable,
+  kind: string,
+  id: string,
+  { requestId, delay_ms }: WantOptions = {},
+): Promise<void> {
   return enqueue(
     tx,
-    sql`select child, kind, resource_id, ${requestId ?? null}, clock_timestamp() from replicas
+    sql`select child, kind, resource_id, ${requestId ?? null}, ${dueIn(delay_ms)} from replicas
         where kind = ${kind} and resource_id = ${id} and not retiring`,
   );
 }
@@ -71,10 +82,13 @@ export async function rebuild(query: Queryable, lane: string, kind: string, ids:
     select ${lane}, ${kind}, id from unnest(${[...ids]}::text[]) as ids(id) on conflict do nothing`.execute(query);
 }
 
-/** Takes up to `limit` due items for this process, oldest first. */
+/**
+ * Takes up to `limit` due items for this process, oldest first. What is taken is never due, so that the time of an
+ * intent that comes in meanwhile is that intent's own.
+ */
 export async function claim(query: Queryable, lane: string, process: string, limit: number): Promise<WorkItem[]> {
   const result = await sql<WorkItem>`
-    update work set claimed_by = ${process}, attempts = work.attempts + 1
+    update work set claimed_by = ${process}, attempts = work.attempts + 1, due_at = 'infinity'
     from (
       select lane, kind, resource_id from work
       where lane = ${lane} and claimed_by is null and due_at <= clock_timestamp()
@@ -85,16 +99,15 @@ export async function claim(query: Queryable, lane: string, process: string, lim
   return result.rows;
 }
 
-/** The item is done: it goes, unless a new intent came in meanwhile: then it is due at once. */
+/** The item is done: it goes, unless a new intent came in meanwhile: then it is due when that said. */
 export async function complete(query: Queryable, item: WorkItem): Promise<void> {
   await sql`with gone as (
       delete from work where ${same(item)} and generation = ${item.generation} returning 1
     )
-    update work set claimed_by = null, due_at = clock_timestamp()
-    where ${same(item)} and not exists (select 1 from gone)`.execute(query);
+    update work set claimed_by = null where ${same(item)} and not exists (select 1 from gone)`.execute(query);
 }
 
-/** The item wants to be looked at again later; a new intent that came in meanwhile is due at once. */
+/** The item wants to be looked at again later; a new intent that came in meanwhile is due when that said. */
 export async function postpone(
   query: Queryable,
   item: WorkItem,
@@ -103,7 +116,7 @@ export async function postpone(
 ): Promise<void> {
   await sql`update work set claimed_by = null, attempts = ${options.attempts},
       due_at = case when generation = ${item.generation}
-                    then clock_timestamp() + ${delay_ms} * interval '1 millisecond' else clock_timestamp() end
+                    then ${dueIn(delay_ms)} else due_at end
     where ${same(item)}`.execute(query);
 }
 
