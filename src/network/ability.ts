@@ -59,12 +59,17 @@ export interface ChildAbility {
 /** Neutron's own default. */
 export const MAX_ROUTES = 30;
 
+/** The most members of a group that a child without address groups admits from elsewhere: each is a rule there. */
+export const PREFIXES_MAX = 250;
+
 interface Requirement {
   /** What the child cannot take part in, said to tenants. */
   readonly what: string;
   readonly extensions: readonly string[];
   /** Whether it lies on a provider network. */
   readonly on_provider_network?: boolean;
+  /** What is done without it, and how well: said to operators. */
+  readonly otherwise?: string;
 }
 
 const REQUIREMENTS: Readonly<Record<Capability, Requirement>> = {
@@ -81,6 +86,7 @@ const REQUIREMENTS: Readonly<Record<Capability, Requirement>> = {
   address_groups: {
     what: 'address groups',
     extensions: ['address-group', 'security-groups-remote-address-group'],
+    otherwise: `members of security groups in other children are admitted by rules, one for each of at most ${PREFIXES_MAX} addresses`,
   },
   tags: { what: 'tags', extensions: ['standard-attr-tag'] },
   trunks: { what: 'trunks', extensions: ['trunk'] },
@@ -135,7 +141,12 @@ export function ability(row: AbilityRow): ChildAbility {
       if (reason === undefined) return undefined;
       return {
         tenant: `${zonesInWords(zones)} cannot take part in ${requirement.what}: ${reason.tenant}`,
-        operator: `${row.name} cannot take part in ${requirement.what}: ${reason.operator}`,
+        operator: [
+          `${row.name} cannot take part in ${requirement.what}: ${reason.operator}`,
+          requirement.otherwise ?? [],
+        ]
+          .flat()
+          .join('; '),
       };
     },
   };

@@ -19,6 +19,7 @@ import { portResource } from './port-resource.ts';
 import { portOperations, portRules } from './ports.ts';
 import { qosPolicyKind } from './qos/qos-policy-replica.ts';
 import { qosOperations } from './qos/qos-policies.ts';
+import { remoteMembersKind } from './remote-member/remote-member-replica.ts';
 import { securityGroupKind } from './security-group-replica.ts';
 import { subnetKind } from './subnet-replica.ts';
 import { subnetOperations } from './subnets.ts';
@@ -79,7 +80,8 @@ for (const replica of [
   addressGroupKind,
   qosPolicyKind,
   securityGroupKind(cascade),
-  portKind(createPortBatches()),
+  portKind(createPortBatches(), cascade),
+  remoteMembersKind(cascade),
 ]) {
   cascade.register({ replica: replica as never });
 }

@@ -23,6 +23,7 @@ import { portFeed } from './port-feed.ts';
 import { portKind } from './port-replica.ts';
 import { portResource } from './port-resource.ts';
 import { portOperations, portRules } from './ports.ts';
+import { remoteMembersKind } from './remote-member/remote-member-replica.ts';
 import { securityGroupKind } from './security-group-replica.ts';
 import { forgetDefaultGroup, securityGroupOperations, securityGroupSharing } from './security-groups.ts';
 import { attachPorts, detachPorts, portsOf } from './server-networks-attach.ts';
@@ -81,7 +82,8 @@ export function createNetwork({ db, cascade, topology }: NetworkDependencies): {
   cascade.register({ replica: qosPolicyKind as never });
   cascade.register({ replica: addressGroupKind as never });
   cascade.register({ replica: securityGroupKind(cascade) as never });
-  cascade.register({ replica: portKind(batches) as never, feed: portFeed(cascade) });
+  cascade.register({ replica: remoteMembersKind(cascade) as never });
+  cascade.register({ replica: portKind(batches, cascade) as never, feed: portFeed(cascade) });
   registerEdgeKinds(edge);
 
   return {

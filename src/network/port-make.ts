@@ -15,6 +15,7 @@ import { countQuota } from './network-quota.ts';
 import type { NetworkRow } from './network-resource.ts';
 import type { PortEvents } from './port-events.ts';
 import { type PortRow, portStore } from './port-resource.ts';
+import { membersChanged } from './remote-member/members.ts';
 import { ensureDefaultGroup } from './security-group-default.ts';
 import { holdLeaving } from './stretched/address.ts';
 
@@ -154,6 +155,12 @@ export async function removePorts(
   for (const [project, count] of [...counts].sort()) {
     if (project !== '') await countQuota(tx, project, { port: -count });
   }
+  await membersChanged(
+    tx,
+    parts.cascade,
+    ports.map((before) => ({ before })),
+    requestId,
+  );
 }
 
 /**

@@ -1,12 +1,13 @@
 /** The copy of a port in a child: with the MAC and the addresses that the parent chose. Nova there says whose it is. */
 import { sql } from 'kysely';
-import type { ChildContext, Found, ReplicaKind } from '../cascade/contract.ts';
+import type { Cascade, ChildContext, Found, ReplicaKind } from '../cascade/contract.ts';
 import type { Queryable } from '../db/database.ts';
 import { CloudError } from '../openstack/contract.ts';
 import { asCopied } from './copies-project.ts';
 import { describe, detailOf, findByName, removeByPath } from './network-replica.ts';
 import type { PortBatches } from './port-batch.ts';
 import { type PortRow, portStore } from './port-resource.ts';
+import { membersChanged } from './remote-member/members.ts';
 import { policyInChild } from './qos/qos-child.ts';
 import { addressIn, letGo } from './stretched/address.ts';
 
@@ -14,7 +15,7 @@ import { addressIn, letGo } from './stretched/address.ts';
 type Brought = PortRow & { readonly auto_subnets: readonly string[] };
 
 /** The kind of ports of servers. */
-export function portKind(batches: PortBatches): ReplicaKind<Brought> {
+export function portKind(batches: PortBatches, cascade: Cascade): ReplicaKind<Brought> {
   return {
     kind: 'port',
     table: 'ports',
@@ -27,6 +28,11 @@ export function portKind(batches: PortBatches): ReplicaKind<Brought> {
     ],
     find: (context, id, row) => findByName(context, '/ports', 'ports', id, row?.project_id),
     async make(context, row) {
+      if (row.child === null && row.security_groups.length > 0) {
+        // No server brought it here but a trunk or a floating IP: from now on its addresses are those of a member here.
+        const after = { ...row, child: context.child };
+        await context.db.transaction((tx) => membersChanged(tx, cascade, [{ after }], context.requestId));
+      }
       const { child_id: network_id } = await context.ensure('network', row.network_id);
       const port = {
         name: row.id,

@@ -16,6 +16,7 @@ import { type NetworkRow, networkStore } from './network-resource.ts';
 import type { PortEvents } from './port-events.ts';
 import { chooseMac, completePort, groupsUnguarded, lockGroups, pairsUnguarded, removePorts } from './port-make.ts';
 import { type FixedIp, type PortRow, portStore } from './port-resource.ts';
+import { membersChanged } from './remote-member/members.ts';
 import { withNetworkPolicies } from './qos/qos-network-policy.ts';
 import { usePolicy } from './qos/qos-use.ts';
 import { isSharedWith } from './sharing.ts';
@@ -67,6 +68,7 @@ export function portOperations(parts: PortParts): Operation[] {
       await cascade.revise(tx, 'port', row.id, { requestId: context.requestId });
       await events.updated(tx, row);
       await events.changed(tx, [before, row]);
+      await membersChanged(tx, cascade, [{ before, after: row }], context.requestId);
     },
     removing: async (row, context, tx) => {
       await refuseTrunkPort(tx, row.id);

@@ -5,12 +5,20 @@
  * Groups may name each other in a circle, so not every group named can be there first. Those outside of a circle with
  * this group are brought before it. Within a circle each brings what it can, and whoever comes later also completes
  * the rules that name it: both have their child's id stored before they look for the other's, so one of them finds it.
+ *
+ * A rule that names a group has companions beside it in the child, which let pass what members of that group send from
+ * other children (remote-member/).
  */
 import { sql } from 'kysely';
 import type { Cascade, ChildContext, ReplicaKind } from '../cascade/contract.ts';
 import { applyEach } from '../cascade/apply-each.ts';
 import type { Queryable } from '../db/database.ts';
+import { Later } from '../cascade/later.ts';
 import { describe, detailOf, findByName, removeByPath, scopeFor } from './network-replica.ts';
+import type { CloudScope } from '../openstack/contract.ts';
+import { CloudError } from '../openstack/error.ts';
+import { companionsOf, type Kept, keptMembers, lostMembers } from './remote-member/companion.ts';
+import { wantNamed } from './remote-member/members.ts';
 import { type SecurityGroupRow, type SecurityGroupRuleRow, securityGroupStore } from './security-group-resource.ts';
 import { ruleKey, type RuleValues } from './security-group-rules.ts';
 
@@ -23,7 +31,7 @@ type Brought = SecurityGroupRow & {
 type ChildRule = RuleValues & { readonly id: string };
 
 /** The kind of security groups. */
-export function securityGroupKind(cascade: Pick<Cascade, 'wantReplica' | 'poke'>): ReplicaKind<Brought> {
+export function securityGroupKind(cascade: Cascade): ReplicaKind<Brought> {
   return {
     kind: 'security_group',
     table: 'security_groups',
@@ -55,7 +63,12 @@ export function securityGroupKind(cascade: Pick<Cascade, 'wantReplica' | 'poke'>
           scope: await context.scope(row.project_id),
         });
       }
-      await bringRules(context, row, childId);
+      const named = remotesOf(row);
+      if (named.length > 0) {
+        await context.db.transaction((tx) => wantNamed(tx, cascade, context.child, named));
+        cascade.poke(context.child);
+      }
+      await bringRules(context, cascade, row.id, childId);
       await completeCircle(context, cascade, row);
     },
     remove: (context, replica) =>
@@ -90,9 +103,59 @@ async function load(query: Queryable, id: string): Promise<Brought | undefined> 
   };
 }
 
-/** Makes the child's rules those of the group, as far as the groups that they name are there. */
-async function bringRules(context: ChildContext, row: SecurityGroupRow, childId: string): Promise<void> {
-  const scope = await scopeFor(context, row.project_id);
+/** The groups that the rules of a group name, each once. */
+const remotesOf = (row: SecurityGroupRow): string[] => [
+  ...new Set(rulesOf(row).flatMap(({ remote_group_id }) => remote_group_id ?? [])),
+];
+
+const TRIES = 10;
+const AGAIN_MS = 1000;
+
+/**
+ * Makes the child's rules those of the group, as far as the groups that they name are there. Several may be at one copy:
+ * each looks, after it changed something, whether that is still what is wanted, so that the last word is the newest.
+ * Twice: the second changes nothing.
+ */
+export async function bringRules(
+  context: ChildContext,
+  cascade: Pick<Cascade, 'want'>,
+  id: string,
+  childId: string,
+): Promise<void> {
+  for (let tried = 0; tried < TRIES; tried += 1) {
+    const row = await securityGroupStore.find(context.db.query, id);
+    if (row === undefined) return;
+    const scope = await scopeFor(context, row.project_id);
+    const present = await presentRules(context, childId, scope);
+    // Read after what is there: what others added to that by now is wanted here as well.
+    const wanted = await wantedRules(context, id, childId);
+    const missing = [...wanted.rules].filter(([key]) => !present.has(key)).map(([, rule]) => rule);
+    const extra = [...present].filter(([key]) => !wanted.rules.has(key)).map(([, rule]) => rule);
+    if (missing.length === 0 && extra.length === 0) return;
+    try {
+      await addRules(
+        context,
+        missing.map((rule) => ({ ...rule, security_group_id: childId })),
+        scope,
+      );
+    } catch (error) {
+      const isMissing = error instanceof CloudError && error.status === 404;
+      throw (isMissing ? await lostMembers(context, cascade, scope, wanted.kept) : undefined) ?? error;
+    }
+    await removeRules(context, extra, scope);
+    if (sameRules(wanted.rules, (await wantedRules(context, id, childId)).rules)) return;
+  }
+  throw new Later(AGAIN_MS, 'the rules of a security group change faster than they can be brought to the child');
+}
+
+const sameRules = (one: ReadonlyMap<string, RuleValues>, other: ReadonlyMap<string, RuleValues>): boolean =>
+  one.size === other.size && [...one.keys()].every((key) => other.has(key));
+
+async function presentRules(
+  context: ChildContext,
+  childId: string,
+  scope: CloudScope,
+): Promise<ReadonlyMap<string, ChildRule>> {
   const { body } = await context.api.call<{ security_group_rules: ChildRule[] }>({
     service: 'network',
     method: 'GET',
@@ -107,18 +170,52 @@ async function bringRules(context: ChildContext, row: SecurityGroupRow, childId:
     ({ id }) => id,
     (rule) => void present.set(ruleKey(rule), rule),
   );
-  const wanted = await translated(context, row, childId);
-  const missing = [...wanted].filter(([key]) => !present.has(key)).map(([, rule]) => rule);
-  const extra = [...present].filter(([key]) => !wanted.has(key)).map(([, rule]) => rule);
-  if (missing.length > 0) {
-    await addRules(
-      context,
-      missing.map((rule) => ({ ...rule, security_group_id: childId })),
-      scope,
-    );
+  return present;
+}
+
+interface Wanted {
+  /** In the child's ids, by their keys. */
+  readonly rules: ReadonlyMap<string, RuleValues>;
+  /** What the child keeps of members elsewhere, by the group. */
+  readonly kept: ReadonlyMap<string, Kept>;
+}
+
+/** A group's rules and their companions; those naming a group that is not there yet are left out. None where it went. */
+async function wantedRules(context: ChildContext, id: string, childId: string): Promise<Wanted> {
+  const { query } = context.db;
+  const row = await securityGroupStore.find(query, id);
+  const rules = new Map<string, RuleValues>();
+  if (row === undefined) return { rules, kept: new Map() };
+  const kept = await keptMembers(query, context.child, remotesOf(row));
+  const want = (values: RuleValues): void => void rules.set(ruleKey(values), values);
+  for (const rule of rulesOf(row)) {
+    const { direction, ethertype, protocol, port_range_min, port_range_max, remote_ip_prefix } = rule;
+    const remote = rule.remote_group_id;
+    const addresses = rule.remote_address_group_id;
+    const values: RuleValues = {
+      direction,
+      ethertype,
+      protocol,
+      port_range_min,
+      port_range_max,
+      remote_ip_prefix,
+      remote_group_id: null,
+      remote_address_group_id: addresses === null ? null : (await context.ensure('address_group', addresses)).child_id,
+    };
+    if (remote === null) {
+      want(values);
+      continue;
+    }
+    const remote_group_id = remote === id ? childId : await context.childId('security_group', remote);
+    if (remote_group_id !== undefined) want({ ...values, remote_group_id });
+    for (const companion of companionsOf(values, kept.get(remote))) want(companion);
   }
+  return { rules, kept };
+}
+
+async function removeRules(context: ChildContext, rules: readonly ChildRule[], scope: CloudScope): Promise<void> {
   await Promise.all(
-    extra.map(({ id }) =>
+    rules.map(({ id }) =>
       context.api.call({
         service: 'network',
         method: 'DELETE',
@@ -130,43 +227,12 @@ async function bringRules(context: ChildContext, row: SecurityGroupRow, childId:
   );
 }
 
-/** The group's rules in the child's ids, by their keys; those naming a group that is not there yet are left out. */
-async function translated(
-  context: ChildContext,
-  row: SecurityGroupRow,
-  childId: string,
-): Promise<Map<string, RuleValues>> {
-  const wanted = new Map<string, RuleValues>();
-  for (const rule of rulesOf(row)) {
-    const { direction, ethertype, protocol, port_range_min, port_range_max, remote_ip_prefix } = rule;
-    let remote_group_id: string | null = null;
-    if (rule.remote_group_id !== null) {
-      const remote =
-        rule.remote_group_id === row.id ? childId : await context.childId('security_group', rule.remote_group_id);
-      if (remote === undefined) continue;
-      remote_group_id = remote;
-    }
-    const addresses = rule.remote_address_group_id;
-    const values: RuleValues = {
-      direction,
-      ethertype,
-      protocol,
-      port_range_min,
-      port_range_max,
-      remote_ip_prefix,
-      remote_group_id,
-      remote_address_group_id: addresses === null ? null : (await context.ensure('address_group', addresses)).child_id,
-    };
-    wanted.set(ruleKey(values), values);
-  }
-  return wanted;
-}
-
 async function addRules(
   context: ChildContext,
   rules: readonly (RuleValues & { readonly security_group_id: string })[],
-  scope: { readonly projectId?: string },
+  scope: CloudScope,
 ): Promise<void> {
+  if (rules.length === 0) return;
   const path = '/security-group-rules';
   const call = { service: 'network', method: 'POST', path, scope } as const;
   const all = await context.api.call({ ...call, body: { security_group_rules: rules }, accept: [409] });
@@ -177,11 +243,7 @@ async function addRules(
   }
 }
 
-async function completeCircle(
-  context: ChildContext,
-  cascade: Pick<Cascade, 'wantReplica' | 'poke'>,
-  row: Brought,
-): Promise<void> {
+async function completeCircle(context: ChildContext, cascade: Cascade, row: Brought): Promise<void> {
   for (const id of row.circle) {
     const childId = await context.childId('security_group', id);
     if (childId === undefined) {
@@ -189,7 +251,6 @@ async function completeCircle(
       cascade.poke(context.child);
       continue;
     }
-    const other = await securityGroupStore.find(context.db.query, id);
-    if (other !== undefined) await bringRules(context, other, childId);
+    await bringRules(context, cascade, id, childId);
   }
 }

@@ -10,6 +10,7 @@ import { lockAddressGroup } from './address-group/address-groups.ts';
 import { securityGroupNotFound, securityGroupRuleNotFound } from './network-fault.ts';
 import { callersProject, ownOrAdmin, plainPolicies, projectOf } from './network-project.ts';
 import { countQuota } from './network-quota.ts';
+import { REMOTE_MEMBERS, releaseNamed } from './remote-member/members.ts';
 import { addEgressRules, copyRules, ensureDefaultGroup } from './security-group-default.ts';
 import {
   type SecurityGroupRow,
@@ -138,9 +139,9 @@ async function dropRules(
   row: SecurityGroupRow,
   requestId: string | undefined,
 ): Promise<void> {
-  const gone = await sql<{ project_id: string; security_group_id: string }>`
+  const gone = await sql<{ project_id: string; security_group_id: string; remote_group_id: string | null }>`
     delete from security_group_rules where security_group_id = ${row.id} or remote_group_id = ${row.id}
-    returning project_id, security_group_id`.execute(tx);
+    returning project_id, security_group_id, remote_group_id`.execute(tx);
   const others = new Set(gone.rows.map(({ security_group_id }) => security_group_id));
   others.delete(row.id);
   for (const id of [...others].sort()) await changedRules(tx, cascade, id, requestId);
@@ -153,6 +154,10 @@ async function dropRules(
       security_group_rule: -rules,
     });
   }
+  const named = new Set(gone.rows.flatMap(({ remote_group_id }) => remote_group_id ?? []));
+  named.delete(row.id);
+  await cascade.retire(tx, REMOTE_MEMBERS, row.id, because(requestId));
+  await releaseNamed(tx, cascade, [...named], requestId);
 }
 
 function ruleOperations({ db, cascade }: SecurityGroupParts): Operation[] {
@@ -176,6 +181,7 @@ function ruleOperations({ db, cascade }: SecurityGroupParts): Operation[] {
       await sql`delete from security_group_rules where id = ${row.id}`.execute(tx);
       await changedRules(tx, cascade, row.security_group_id, context.requestId);
       await countQuota(tx, row.project_id, { security_group_rule: -1 });
+      await releaseNamed(tx, cascade, row.remote_group_id === null ? [] : [row.remote_group_id], context.requestId);
     },
     committed: () => cascade.poke(),
   });

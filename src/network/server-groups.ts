@@ -8,6 +8,7 @@ import { callersProject } from './network-project.ts';
 import type { PortEvents } from './port-events.ts';
 import { lockPorts } from './port-make.ts';
 import { portStore } from './port-resource.ts';
+import { type MemberChange, membersChanged } from './remote-member/members.ts';
 import { ensureDefaultGroup } from './security-group-default.ts';
 import { type SecurityGroupRuleRow, securityGroupStore } from './security-group-resource.ts';
 import type { GroupChange, ServerGroup, ServerGroupRule } from './server-networks.ts';
@@ -35,11 +36,14 @@ export async function changeGroups(
     if ('add' in change) return;
     throw notFound(`Security group ${name} not associated with the instance ${serverId}`);
   }
-  for (const { id, security_groups } of changed) {
+  const members: MemberChange[] = [];
+  for (const before of changed) {
+    const { id, security_groups } = before;
     const groups = 'add' in change ? [...security_groups, group] : security_groups.filter((one) => one !== group);
-    await portStore.update(tx, id, { security_groups: groups });
+    members.push({ before, after: await portStore.update(tx, id, { security_groups: groups }) });
     await cascade.revise(tx, 'port', id, { requestId: context.requestId });
   }
+  await membersChanged(tx, cascade, members, context.requestId);
   await events.changed(tx, changed);
 }
 

@@ -11,6 +11,7 @@ import { bindNetwork } from './networks.ts';
 import type { PortEvents } from './port-events.ts';
 import { completePort, lockGroups, lockPorts, removePorts, storePort } from './port-make.ts';
 import { type PortRow, portStore } from './port-resource.ts';
+import { type MemberChange, membersChanged } from './remote-member/members.ts';
 import { ensureDefaultGroup } from './security-group-default.ts';
 import type { ResolvedNetworks, ResolvedRequest, ServerPlace, ServerPort } from './server-networks.ts';
 import { addressInUse, networkUnknown, portInUse, portUnknown } from './server-networks-resolve.ts';
@@ -45,13 +46,15 @@ export async function attachPorts(
     child: to.child,
   };
   let made = 0;
+  const members: MemberChange[] = [];
   const ids: string[] = [];
   for (const [at, request] of requests.entries()) {
     const place = { ...bound, boot_index: first + at, tag: request.tag ?? null };
     if (request.port_id !== undefined) {
-      if (!held.has(request.port_id)) throw portUnknown(request.port_id);
+      const before = held.get(request.port_id);
+      if (before === undefined) throw portUnknown(request.port_id);
       // To whom it belongs is told by the child's Nova; the copy itself is the same as before.
-      await portStore.update(tx, request.port_id, place, { revise: false });
+      members.push({ before, after: await portStore.update(tx, request.port_id, place, { revise: false }) });
       ids.push(request.port_id);
       continue;
     }
@@ -71,10 +74,12 @@ export async function attachPorts(
       ),
     );
     made += 1;
+    members.push({ after: port });
     ids.push(port.id);
   }
   const ports = (await portsOf(tx, [to.server_id])).get(to.server_id) ?? [];
   if (made > 0) await countPorts(tx, project, made);
+  await membersChanged(tx, parts.cascade, members, context.requestId);
   const byId = new Map(ports.map((port) => [port.id, port]));
   return ids.map((id) => byId.get(id) as ServerPort);
 }
@@ -198,11 +203,11 @@ async function groupsFor(tx: Tx, project: string, asked: readonly string[] | und
 }
 
 /** Locks the ports that were given, and sees that they are still free. */
-async function takeGiven(tx: Tx, ids: readonly string[]): Promise<ReadonlySet<string>> {
-  if (ids.length === 0) return new Set();
+async function takeGiven(tx: Tx, ids: readonly string[]): Promise<ReadonlyMap<string, PortRow>> {
+  if (ids.length === 0) return new Map();
   const ports = await lockPorts(tx, sql<SqlBool>`id = any(${[...ids]}::text[])`);
   for (const port of ports) if (port.device_id !== '') throw portInUse(port.id);
-  return new Set(ports.map(({ id }) => id));
+  return new Map(ports.map((port) => [port.id, port]));
 }
 
 async function nextIndex(tx: Tx, serverId: string): Promise<number> {
