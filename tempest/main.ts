@@ -44,12 +44,12 @@ async function conformanceOf(target: Target, options: Options): Promise<string[]
   const tools = options.conformance;
   if (tools === undefined) return [];
   const record = join(options.folder, `${target.name}.jsonl`);
-  const published = join(tools, 'known-zed.txt');
+  const published = [join(tools, 'known-zed.txt'), join(import.meta.dirname, 'known-departures.txt')];
   const shown = join(options.folder, 'child-departures.txt');
   const report =
     target.name === 'child'
-      ? await reportOf(tools, record, { known: [published], write: shown })
-      : await reportOf(tools, record, { known: [published, shown] });
+      ? await reportOf(tools, record, { known: published, write: shown })
+      : await reportOf(tools, record, { known: [...published, shown] });
   return [`conformance at ${target.label}:`, ...report.split('\n').map((line) => `  ${line}`)];
 }
 
