@@ -142,8 +142,21 @@ export const network: Convention = {
   },
   timestamp: seconds,
   aliases: { project_id: 'tenant_id' },
+  precondition: (headers, shown) => {
+    const wanted = revisionWanted(headers['if-match']);
+    const revision = shown('revision_number');
+    if (wanted === undefined || typeof revision !== 'number' || wanted === revision) return;
+    throw new Fault(412, `Constrained to ${wanted}, but current revision is ${revision}`, {
+      type: 'RevisionNumberConstraintFailed',
+    });
+  },
   unknownPath: () => new Fault(404, 'The resource could not be found.', { type: 'HTTPNotFound' }),
-  refusal: (rule) => forbidden(`(rule:${rule}) is disallowed by policy`, 'PolicyNotAuthorized'),
+  refusal: (rule) => {
+    // A rule of one attribute is asked beside that of the whole.
+    const [whole] = rule.split(':');
+    const asked = whole === rule ? `rule:${rule}` : `(rule:${whole} and rule:${rule})`;
+    return forbidden(`${asked} is disallowed by policy`, 'PolicyNotAuthorized');
+  },
   hidesUnreadable: true,
 };
 
@@ -210,6 +223,17 @@ export const image: Convention = {
 };
 
 export const conventions: Readonly<Record<string, Convention>> = { identity, compute, network, volume, image };
+
+/** The revision in an `If-Match` of Neutron's; of any other form it takes no notice. */
+function revisionWanted(header: string | undefined): number | undefined {
+  const [, number] = /^"?revision_number=(.*?)"?$/s.exec(header?.trim() ?? '') ?? [];
+  if (number === undefined) return undefined;
+  if (/^-?\d{1,15}$/.test(number)) return Number(number);
+  throw badRequest(
+    'Bad if-match request: Revision number etag must be in the format of revision_number=<int>.',
+    'BadRequest',
+  );
+}
 
 function neutronType(status: number): string {
   return `HTTP${reason(status).replaceAll(' ', '')}`;

@@ -38,6 +38,15 @@ export interface Convention {
   readonly aliases: Readonly<Record<string, string>>;
   /** 404 for a path that does not exist, 405 for a method that a path does not have. */
   readonly unknownPath: () => Fault;
+  /**
+   * Holds an object against what a request demands of it before it may be changed.
+   * @param shown what the object shows under an attribute's name
+   * @throws Fault 412 where it is not so
+   */
+  readonly precondition?: (
+    headers: Readonly<Record<string, string | undefined>>,
+    shown: (name: string) => unknown,
+  ) => void;
   /** Words of a refusal by policy. */
   readonly refusal: (rule: string) => Fault;
   /** Neutron's way with what a rule forbids to read: a list comes empty, and what is named is not found. */

@@ -9,10 +9,16 @@ import { availabilityZoneOperations } from './availability-zone.ts';
 import type { EdgeParts } from './edge-core.ts';
 import { extensionOperations } from './extension.ts';
 import { externalNetworkFeed } from './external-network-feed.ts';
-import { visibleFloatingIps } from './floating-ip-resource.ts';
+import { floatingIps, visibleFloatingIps } from './floating-ip-resource.ts';
 import { floatingIpOperations, floatingIpRules, releaseFloatingIps, removeUntied } from './floating-ip.ts';
 import { floatingIpFeed, floatingIpKind } from './floating-ip-replica.ts';
 import { visibleNetworks } from './network-project.ts';
+import { networkStore } from './network-resource.ts';
+import { portStore } from './port-resource.ts';
+import { qosPolicyStore } from './qos/qos-policy-resource.ts';
+import { securityGroupStore } from './security-group-resource.ts';
+import { subnetPoolStore } from './subnet-pool/subnet-pool-resource.ts';
+import { subnetStore } from './subnet-resource.ts';
 import { networkQuotas } from './network-quota.ts';
 import { visiblePorts } from './ports.ts';
 import { ownOrShared } from './sharing.ts';
@@ -24,11 +30,11 @@ import { quotaOperations } from './quota.ts';
 import { resourceListOperations } from './resource-list.ts';
 import { routerInterfaceOperations } from './router-interface.ts';
 import { routerKind } from './router-replica.ts';
-import { visibleRouters } from './router-resource.ts';
+import { routers, visibleRouters } from './router-resource.ts';
 import { extraRouteOperations, routerOperations, routerRules } from './router.ts';
 import { type TaggedKind, tagOperations } from './tag.ts';
 import { trunkFeed, trunkKind } from './trunk/trunk-replica.ts';
-import { visibleTrunks } from './trunk/trunk-resource.ts';
+import { trunkStore, visibleTrunks } from './trunk/trunk-resource.ts';
 import { forgetTrunkPorts, trunkOperations } from './trunk/trunks.ts';
 
 export type { EdgeParts } from './edge-core.ts';
@@ -73,14 +79,15 @@ export function registerEdgeKinds(parts: EdgeParts): void {
   events.onUpdated((tx, port) => dropForwardingsOfAddresses(tx, cascade, port));
 }
 
+/** What can be tagged. */
 const TAGGED: readonly TaggedKind[] = [
-  { collection: 'trunks', name: 'trunk', table: 'trunks', visible: visibleTrunks },
-  { collection: 'policies', name: 'policy', table: 'qos_policies', visible: visiblePolicies },
-  { collection: 'networks', name: 'network', table: 'networks', visible: visibleNetworks },
-  { collection: 'subnets', name: 'subnet', table: 'subnets', visible: visibleSubnets },
-  { collection: 'subnetpools', name: 'subnetpool', table: 'subnet_pools', visible: ownOrShared },
-  { collection: 'ports', name: 'port', table: 'ports', visible: visiblePorts },
-  { collection: 'routers', name: 'router', table: 'routers', visible: visibleRouters },
-  { collection: 'floatingips', name: 'floatingip', table: 'floating_ips', visible: visibleFloatingIps },
-  { collection: 'security-groups', name: 'security_group', table: 'security_groups', visible: ownOrShared },
+  { resource: trunkStore.resource, visible: visibleTrunks },
+  { resource: qosPolicyStore.resource, visible: visiblePolicies },
+  { resource: networkStore.resource, visible: visibleNetworks },
+  { resource: subnetStore.resource, visible: visibleSubnets },
+  { resource: subnetPoolStore.resource, visible: ownOrShared },
+  { resource: portStore.resource, visible: visiblePorts },
+  { resource: routers.resource, visible: visibleRouters },
+  { resource: floatingIps.resource, visible: visibleFloatingIps },
+  { resource: securityGroupStore.resource, visible: ownOrShared },
 ];

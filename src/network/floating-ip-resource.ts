@@ -2,11 +2,11 @@
 import { type RawBuilder, sql, type SqlBool } from 'kysely';
 import { Type } from 'typebox';
 import type { RequestContext } from '../http/service.ts';
-import { nullable, computed, field, resource, type Row, Timestamp, type BaseRow } from '../resource/resource.ts';
+import { nullable, computed, field, resource, type Row } from '../resource/resource.ts';
 import { createStore } from '../resource/store.ts';
 import { callersProject } from './network-project.ts';
 import { type Forwarding, shownInFloatingIp } from './port-forwarding/port-forwarding-resource.ts';
-import { tagFilters } from './tag-filters.ts';
+import { standardAttributes, standardFilters } from './standard-attributes.ts';
 
 const Uuid = Type.String({ format: 'uuid' });
 const Address = Type.String({ format: 'ipv4' });
@@ -15,7 +15,7 @@ const Text = Type.String({ maxLength: 255 });
 export const floatingIp = resource({
   name: 'floatingip',
   table: 'floating_ips',
-  filters: tagFilters,
+  filters: standardFilters(0),
   fields: {
     id: field(Type.String(), { filter: true }),
     project_id: field(Text, { create: 'optional', filter: true, sort: true }),
@@ -63,10 +63,7 @@ export const floatingIp = resource({
     subnet_id: field(Type.String(), { create: 'optional', input: nullable(Uuid), column: true, show: 'never' }),
     child: field(Type.String(), { column: true, show: 'never' }),
     floating_port_id: field(Type.String(), { column: true, show: 'never' }),
-    tags: field(Type.Array(Type.String()), { column: true, default: [] }),
-    created_at: field(Timestamp),
-    updated_at: field(Timestamp),
-    revision_number: computed<BaseRow>((row) => row.revision - 1),
+    ...standardAttributes(0),
   },
 });
 

@@ -1,10 +1,10 @@
 /** Networks as the API shows and takes them. */
 import { Type } from 'typebox';
-import { computed, field, nullable, resource, type Row, type TableOf, Timestamp } from '../resource/resource.ts';
+import { computed, field, nullable, resource, type Row, type TableOf } from '../resource/resource.ts';
 import { createStore } from '../resource/store.ts';
 import { copiesProject } from './copies-project.ts';
 import { sharedFields } from './sharing.ts';
-import { tagFilters } from './tag-filters.ts';
+import { standardAttributes, standardFilters } from './standard-attributes.ts';
 
 const Name = Type.String({ maxLength: 255 });
 const Zones = Type.Array(Type.String({ maxLength: 255 }), { maxItems: 50 });
@@ -13,7 +13,7 @@ const ADMIN = 'rule:admin_only';
 export const networkResource = resource({
   name: 'network',
   table: 'networks',
-  filters: tagFilters,
+  filters: standardFilters(1),
   fields: {
     id: field(Type.String(), { filter: true }),
     name: field(Name, { create: 'optional', update: true, default: '', filter: true, sort: true }),
@@ -101,10 +101,7 @@ export const networkResource = resource({
     }),
     /** Whether it ever had a policy: then its copies are told that it has none. */
     qos_known: field(Type.Boolean(), { show: 'never', default: false }),
-    tags: field(Type.Array(Type.String()), { column: true, default: [] }),
-    created_at: field(Timestamp),
-    updated_at: field(Timestamp),
-    revision_number: computed((row: { revision: number }) => row.revision),
+    ...standardAttributes(1),
   },
 });
 

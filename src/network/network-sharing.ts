@@ -2,6 +2,7 @@
 import { sql } from 'kysely';
 import type { Tx } from '../db/database.ts';
 import { conflict, type Fault } from '../http/fault.ts';
+import { touch } from './standard-attributes.ts';
 import { rbacPolicyInUse, type Shareable, sharedAccess } from './rbac/shareable.ts';
 
 export const ACCESS_AS_EXTERNAL = 'access_as_external';
@@ -34,6 +35,7 @@ export const networkSharing: Shareable = {
     }
   },
   async changed(tx, action, id) {
+    await touch(tx, 'networks', [id]);
     if (action !== ACCESS_AS_EXTERNAL) return;
     const found = await sql<{ external: boolean; is_default: boolean; external_shared: boolean; still: boolean }>`
       select external, is_default, external_shared, external_shared or external_with <> '{}' as still from networks where id = ${id}`.execute(

@@ -2,11 +2,11 @@
 import { type RawBuilder, type SqlBool, sql } from 'kysely';
 import { Type } from 'typebox';
 import { badRequest } from '../http/fault.ts';
-import { computed, field, nullable, resource, type Row, type TableOf, Timestamp } from '../resource/resource.ts';
+import { computed, field, nullable, resource, type Row, type TableOf } from '../resource/resource.ts';
 import { createStore } from '../resource/store.ts';
 import { copiesProject } from './copies-project.ts';
 import { assignmentsOf } from './dns/dns-name.ts';
-import { tagFilters } from './tag-filters.ts';
+import { standardAttributes, standardFilters } from './standard-attributes.ts';
 
 const Name = Type.String({ maxLength: 255 });
 const ADMIN = 'rule:admin_only';
@@ -38,7 +38,7 @@ export const portResource = resource({
   name: 'port',
   table: 'ports',
   filters: {
-    ...tagFilters,
+    ...standardFilters(1),
     fixed_ips: fixedIpFilter,
     ip_allocation: (values) => sql<SqlBool>`${values[0] === 'immediate'}`,
   },
@@ -154,10 +154,7 @@ export const portResource = resource({
     ip_allocation: computed((row: { fixed_ips: readonly unknown[] }) =>
       row.fixed_ips.length > 0 ? 'immediate' : 'none',
     ),
-    tags: field(Type.Array(Type.String()), { column: true, default: [] }),
-    created_at: field(Timestamp),
-    updated_at: field(Timestamp),
-    revision_number: computed((row: { revision: number }) => row.revision),
+    ...standardAttributes(1),
   },
 });
 

@@ -3,7 +3,9 @@ import { sql, type SqlBool } from 'kysely';
 import { type Static, Type } from 'typebox';
 import type { Queryable, Tx } from '../db/database.ts';
 import { badRequest } from '../http/fault.ts';
+import { network as convention } from '../http/conventions.ts';
 import { type Call, type Operation, operation, type RequestContext } from '../http/service.ts';
+import { shownValue } from '../resource/render.ts';
 import { releaseSome } from './address-allocation.ts';
 import {
   addAddress,
@@ -73,6 +75,7 @@ async function handle(
   const answer = await parts.db.transaction(async (tx) => {
     const router = await routers.lock(tx, id, visibleRouters(context));
     if (router === undefined) throw routerNotFound(id);
+    convention.precondition?.(call.headers, (attribute) => shownValue(routers.resource, attribute, router, context));
     const request = requestOf(call.body, name === 'remove_router_interface');
     const { port, subnets } = await work(tx, parts, context, router, request);
     await gatewaysFollow(tx, parts, port.network_id, subnets, context.requestId);

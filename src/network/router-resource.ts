@@ -2,9 +2,9 @@
 import { type RawBuilder, sql, type SqlBool } from 'kysely';
 import { Type } from 'typebox';
 import type { RequestContext } from '../http/service.ts';
-import { nullable, computed, field, resource, Timestamp, type BaseRow, type Row } from '../resource/resource.ts';
+import { nullable, computed, field, resource, type Row } from '../resource/resource.ts';
 import { createStore } from '../resource/store.ts';
-import { tagFilters } from './tag-filters.ts';
+import { standardAttributes, standardFilters } from './standard-attributes.ts';
 
 const Name = Type.String({ maxLength: 255 });
 const Route = Type.Object(
@@ -63,7 +63,7 @@ const anyOf = (column: string, values: readonly string[]): RawBuilder<SqlBool> =
 export const router = resource({
   name: 'router',
   table: 'routers',
-  filters: tagFilters,
+  filters: standardFilters(0),
   fields: {
     id: field(Type.String(), { filter: true }),
     name: field(Name, { create: 'optional', update: true, filter: true, sort: true, default: '' }),
@@ -117,10 +117,7 @@ export const router = resource({
       input: nullable(Type.Array(Route, { maxItems: 256 })),
       default: [],
     }),
-    tags: field(Type.Array(Type.String()), { column: true, default: [] }),
-    created_at: field(Timestamp),
-    updated_at: field(Timestamp),
-    revision_number: computed<BaseRow>((row) => row.revision - 1),
+    ...standardAttributes(0),
   },
 });
 

@@ -1,13 +1,14 @@
 /** Security groups and their rules as the API shows and takes them. */
+import { type SqlBool, sql } from 'kysely';
 import { Type } from 'typebox';
 import { network as convention } from '../http/conventions.ts';
 import type { RequestContext } from '../http/service.ts';
 import { renderer } from '../resource/render.ts';
-import { computed, field, nullable, resource, type Row, type TableOf, Timestamp } from '../resource/resource.ts';
+import { computed, field, nullable, resource, type Row, type TableOf } from '../resource/resource.ts';
 import { createStore } from '../resource/store.ts';
 import { normalizedCidr } from './address-range.ts';
 import { sharedFields } from './sharing.ts';
-import { tagFilters } from './tag-filters.ts';
+import { revisedAttributes, revisedFilters, standardAttributes, standardFilters } from './standard-attributes.ts';
 
 const Name = Type.String({ maxLength: 255 });
 const Port = nullable(Type.Integer());
@@ -20,6 +21,11 @@ const Id = Type.String({ maxLength: 255 });
 export const securityGroupRuleResource = resource({
   name: 'security_group_rule',
   table: 'security_group_rules',
+  filters: {
+    ...revisedFilters(0),
+    normalized_cidr: (values) => sql<SqlBool>`host(network(remote_ip_prefix::inet)) || '/' ||
+      masklen(remote_ip_prefix::inet) = any(${[...values]}::text[])`,
+  },
   fields: {
     id: field(Type.String(), { filter: true }),
     project_id: field(Type.String({ maxLength: 255 }), { create: 'optional', filter: true, sort: true }),
@@ -58,9 +64,7 @@ export const securityGroupRuleResource = resource({
       row.remote_ip_prefix === null ? null : normalizedCidr(row.remote_ip_prefix),
     ),
     description: field(nullable(Name), { create: 'optional', filter: true }),
-    created_at: field(Timestamp),
-    updated_at: field(Timestamp),
-    revision_number: computed(() => 0),
+    ...revisedAttributes(0),
   },
 });
 
@@ -70,7 +74,7 @@ export const securityGroupRuleStore = createStore(securityGroupRuleResource);
 export const securityGroupResource = resource({
   name: 'security_group',
   table: 'security_groups',
-  filters: tagFilters,
+  filters: standardFilters(1),
   fields: {
     id: field(Type.String(), { filter: true }),
     name: field(Name, { create: 'optional', update: true, default: '', filter: true, sort: true }),
@@ -83,10 +87,7 @@ export const securityGroupResource = resource({
     security_group_rules: computed((row: { rules: SecurityGroupRuleRow[] }, context: RequestContext) =>
       row.rules.map(renderer<SecurityGroupRuleRow>(securityGroupRuleResource, convention, context, 'detail')),
     ),
-    tags: field(Type.Array(Type.String()), { column: true, default: [] }),
-    created_at: field(Timestamp),
-    updated_at: field(Timestamp),
-    revision_number: computed((row: { revision: number }) => row.revision),
+    ...standardAttributes(1),
   },
 });
 

@@ -7,6 +7,7 @@ import { Type } from 'typebox';
 import type { RequestContext } from '../http/service.ts';
 import { computed, type FieldOptions, field } from '../resource/resource.ts';
 import { booleanOf } from '../resource/listing.ts';
+import { invalidInput } from './network-fault.ts';
 import { callersProject } from './network-project.ts';
 
 interface Shared {
@@ -41,8 +42,14 @@ export const NOT_SHARED = { shared: false, shared_with: [] as string[] };
 
 /** The condition of a filter `shared=`: about the caller's project, as it is shown. */
 function sharedFilter(values: readonly string[], context: RequestContext): RawBuilder<SqlBool> {
-  const wanted = values.map((value) => booleanOf('shared', value));
-  return sql<SqlBool>`${sharedCondition(context)} = any(${wanted}::boolean[])`;
+  return sql<SqlBool>`${sharedCondition(context)} = any(${values.map(sharedValue)}::boolean[])`;
+}
+
+/** What a filter `shared=` says. @throws Fault 400 */
+export function sharedValue(text: string): boolean {
+  const is = booleanOf(text);
+  if (is === undefined) throw invalidInput(`'${text.slice(0, 64)}' cannot be converted to boolean.`);
+  return is;
 }
 
 /** Shared with the caller's project. Unqualified columns. */

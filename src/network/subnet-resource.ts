@@ -1,10 +1,12 @@
 /** Subnets as the API shows and takes them. */
 import { type SqlBool, sql } from 'kysely';
 import { Type } from 'typebox';
-import { computed, field, nullable, resource, type Row, type TableOf, Timestamp } from '../resource/resource.ts';
+import { computed, field, nullable, resource, type Row, type TableOf } from '../resource/resource.ts';
 import { createStore } from '../resource/store.ts';
 import { copiesProject } from './copies-project.ts';
-import { tagFilters } from './tag-filters.ts';
+import { callersProject, sharedNetworks } from './network-project.ts';
+import { sharedValue } from './sharing.ts';
+import { standardAttributes, standardFilters } from './standard-attributes.ts';
 
 const Name = Type.String({ maxLength: 255 });
 const Ipv6Mode = nullable(Type.Enum(['dhcpv6-stateful', 'dhcpv6-stateless', 'slaac']));
@@ -22,7 +24,13 @@ export type AllocationPool = { readonly start: string; readonly end: string };
 export const subnetResource = resource({
   name: 'subnet',
   table: 'subnets',
-  filters: tagFilters,
+  filters: {
+    ...standardFilters(0),
+    shared: (values, context) => {
+      const shared = sql`select n.id from networks n where ${sharedNetworks('n', callersProject(context))}`;
+      return sql<SqlBool>`(network_id in (${shared})) = any(${values.map(sharedValue)}::boolean[])`;
+    },
+  },
   fields: {
     id: field(Type.String(), { filter: true }),
     name: field(Name, { create: 'optional', update: true, default: '', filter: true, sort: true }),
@@ -73,10 +81,7 @@ export const subnetResource = resource({
     }),
     segment_id: computed(() => null),
     copies_project_id: copiesProject,
-    tags: field(Type.Array(Type.String()), { column: true, default: [] }),
-    created_at: field(Timestamp),
-    updated_at: field(Timestamp),
-    revision_number: computed((row: { revision: number }) => row.revision),
+    ...standardAttributes(0),
   },
 });
 

@@ -21,6 +21,7 @@ import {
 import { countQuota } from './network-quota.ts';
 import { type NetworkRow, networkStore } from './network-resource.ts';
 import type { PortEvents } from './port-events.ts';
+import { touch } from './standard-attributes.ts';
 import { countOf } from './subnet-pool/subnet-pool-rules.ts';
 import { allocatePrefix, poolOf } from './subnet-pool/pool-allocation.ts';
 import { checkAffinity } from './subnet-pool/pool-scope.ts';
@@ -62,6 +63,7 @@ export function subnetOperations(parts: SubnetParts): Operation[] {
       await sql`update networks set subnets = array_append(subnets, ${row.id}) where id = ${row.network_id}`.execute(
         tx,
       );
+      await touch(tx, 'networks', [row.network_id]);
       await countQuota(tx, row.project_id, { subnet: 1 });
       if (isAutoAddress(row)) await addAutoAddresses(tx, parts, row);
     },
@@ -217,6 +219,7 @@ async function removeSubnet(tx: Tx, parts: SubnetParts, row: SubnetRow, requestI
     where subnet_id = ${row.id} and position(':' in port_id) = 0 limit 1`.execute(tx);
   if (used.rows.length > 0) throw inUse(row.id);
   await sql`update networks set subnets = array_remove(subnets, ${row.id}) where id = ${row.network_id}`.execute(tx);
+  await touch(tx, 'networks', [row.network_id]);
   await parts.cascade.retire(tx, 'subnet', row.id, { requestId });
   await countQuota(tx, row.project_id, { subnet: -1 });
 }

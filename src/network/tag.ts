@@ -4,15 +4,15 @@ import type { Db, Queryable } from '../db/database.ts';
 import { network as convention } from '../http/conventions.ts';
 import { badRequest, Fault, notFound } from '../http/fault.ts';
 import { type Call, type Operation, operation, type PolicyRule, type RequestContext } from '../http/service.ts';
+import { shownValue } from '../resource/render.ts';
+import type { BaseRow, Resource } from '../resource/resource.ts';
 import { all } from '../resource/store.ts';
+import { touch } from './standard-attributes.ts';
 
 /** A kind of object that can be tagged. */
 export interface TaggedKind {
-  /** As it stands in the path (`security-groups`), and of one (`security_group`). */
-  readonly collection: string;
-  readonly name: string;
-  /** Table with the columns `id`, `project_id` and `tags text[]`. */
-  readonly table: string;
+  /** Its description. The table has the columns of `standardAttributes`. */
+  readonly resource: Resource;
   readonly visible: (context: RequestContext) => readonly RawBuilder<SqlBool>[];
 }
 
@@ -28,7 +28,8 @@ export function tagOperations(db: Db, kinds: readonly TaggedKind[]): Operation[]
 }
 
 function operationsOf(db: Db, kind: TaggedKind): Operation[] {
-  const { collection, name } = kind;
+  const { name } = kind.resource;
+  const collection = collectionOf(kind);
   const path = `/${collection}/:${name}_id/tags`;
   const reading = rule('get', collection, 'reader');
   const writing = rule('update', collection, 'member');
@@ -36,14 +37,18 @@ function operationsOf(db: Db, kind: TaggedKind): Operation[] {
   const tagOf = (call: Call): string => checkTag(call.params.tag);
   const change = (call: Call, next: (tags: readonly string[]) => readonly string[], policy: PolicyRule) =>
     db.transaction(async (tx) => {
-      const { id, project_id, tags } = await find(tx, kind, call, sql`for update`);
+      const row = await find(tx, kind, call, sql`for update`);
+      const { id, project_id, tags } = row;
       // What is seen (shared, external) is not what may be changed.
       if (!call.context.allowed(policy.name, { project_id })) throw convention.refusal(policy.name);
+      convention.precondition?.(call.headers, (name) => shownValue(kind.resource, name, row, call.context));
       const changed = next(tags);
       if (changed.length > TAGS_MAX) throw invalid(`There may be at most ${TAGS_MAX} tags`);
       // Tags are the parent's own: no child has them, so the revision that replicas are held against stays.
-      await sql`update ${sql.table(kind.table)} set tags = ${[...changed]}::text[], updated_at = clock_timestamp()
-        where id = ${id}`.execute(tx);
+      await sql`update ${sql.table(kind.resource.table)} set tags = ${[...changed]}::text[] where id = ${id}`.execute(
+        tx,
+      );
+      if (changed !== tags) await touch(tx, kind.resource.table, [id]);
       return changed;
     });
   return [
@@ -117,6 +122,9 @@ function operationsOf(db: Db, kind: TaggedKind): Operation[] {
   ];
 }
 
+/** As it stands in the path: `security-groups`. */
+const collectionOf = ({ resource }: TaggedKind): string => resource.collection.replaceAll('_', '-');
+
 function rule(verb: string, collection: string, role: 'reader' | 'member'): PolicyRule {
   return {
     name: `${verb}_${collection.replaceAll('-', '_')}_tags`,
@@ -126,13 +134,15 @@ function rule(verb: string, collection: string, role: 'reader' | 'member'): Poli
 }
 
 async function find(query: Queryable, kind: TaggedKind, call: Call, tail = sql``) {
-  const id = call.params[`${kind.name}_id`] ?? '';
+  const id = call.params[`${kind.resource.name}_id`] ?? '';
   const conditions = [sql<SqlBool>`id = ${id}`, ...kind.visible(call.context)];
-  const found = await sql<{ id: string; project_id: string; tags: string[] }>`
-    select id, project_id, tags from ${sql.table(kind.table)} where ${all(conditions)} ${tail}`.execute(query);
+  const found = await sql<BaseRow & { tags: string[]; touched: number }>`
+    select id, project_id, created_at, updated_at, tags, revision, touched from ${sql.table(kind.resource.table)} where ${all(conditions)} ${tail}`.execute(
+    query,
+  );
   const row = found.rows[0];
   if (row !== undefined) return row;
-  throw notFound(`Resource ${kind.collection} ${id} could not be found.`, 'TagResourceNotFound');
+  throw notFound(`Resource ${collectionOf(kind)} ${id} could not be found.`, 'TagResourceNotFound');
 }
 
 function tagsGiven(body: unknown): readonly string[] {

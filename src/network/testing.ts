@@ -15,7 +15,13 @@ export interface NetworkTest {
   readonly sims: Readonly<Record<string, SimCloud>>;
   readonly serverNetworks: ServerNetworks;
   /** @param path below `/network/v2.0` */
-  call(who: string, method: string, path: string, body?: unknown): Promise<TestAnswer>;
+  call(
+    who: string,
+    method: string,
+    path: string,
+    body?: unknown,
+    headers?: Record<string, string>,
+  ): Promise<TestAnswer>;
   /** Makes one object and gives it; fails the test where it is refused. `kind` as in the body: `network`. */
   // oxlint-disable-next-line typescript/no-explicit-any
   make(who: string, kind: string, values: Record<string, unknown>): Promise<any>;
@@ -56,7 +62,8 @@ export async function networkTest(
     await cascade.stop();
     for (const sim of Object.values(sims)) await sim.close();
   });
-  const call: NetworkTest['call'] = (who, method, path, body) => api.call(who, method, `/network/v2.0${path}`, body);
+  const call: NetworkTest['call'] = (who, method, path, body, headers) =>
+    api.call(who, method, `/network/v2.0${path}`, body, headers);
   return {
     db,
     cascade,

@@ -146,7 +146,7 @@ describe('a resource served from its description', () => {
     expect((await api.call('alice', 'GET', `${url}?color=red`)).status).toBe(400);
     expect((await api.call('alice', 'GET', `${url}?size=red`)).status).toBe(400);
     expect((await api.call('alice', 'GET', `${url}?limit=-1`)).status).toBe(400);
-    expect((await api.call('alice', 'GET', `${url}?marker=nope`)).status).toBe(400);
+    expect((await api.call('alice', 'GET', `${url}?marker=nope`)).status).toBe(404);
     expect((await api.call('alice', 'GET', `${url}?sort_key=note`)).status).toBe(400);
     const text = await api.call('alice', 'POST', url, 'x=1', { 'content-type': 'text/plain' });
     expect(text.status).toBe(415);
@@ -166,7 +166,7 @@ describe('a resource served from its description', () => {
     expect((await make('admin', { widgets: bodies })).status).toBe(201);
     for (const sort of [
       '',
-      '&sort_key=size',
+      '&sort_key=size&sort_dir=asc',
       '&sort_key=size&sort_dir=desc',
       '&sort_key=name&sort_dir=asc&sort_key=size&sort_dir=desc',
     ]) {

@@ -16,7 +16,7 @@ import {
   type RequestContext,
 } from '../http/service.ts';
 import { listBody, parseListing, unknownMarker } from './listing.ts';
-import { renderer, type View } from './render.ts';
+import { renderer, shownValue, type View } from './render.ts';
 import { apiName, type BaseRow, isStored, type Resource } from './resource.ts';
 import { bodySchema, type Purpose, takes } from './schema.ts';
 import type { NewRow, Store } from './store.ts';
@@ -136,7 +136,7 @@ export function crudOperations<R extends BaseRow>(crud: Crud<R>): Operation[] {
         handle: async (call) => {
           const body = call.body[resource.name] as Record<string, unknown>;
           const row = await crud.db.transaction(async (tx) => {
-            const before = await locked(crud, idOf(call), call.context, tx, rule);
+            const before = await locked(crud, idOf(call), call, tx, rule);
             const given = keepingExtra(before, givenOf(crud, 'update', body, call.context));
             const patch = crud.updating === undefined ? given : await crud.updating(before, given, call.context, tx);
             const after = Object.keys(patch).length === 0 ? before : ((await store.update(tx, before.id, patch)) as R);
@@ -159,7 +159,7 @@ export function crudOperations<R extends BaseRow>(crud: Crud<R>): Operation[] {
         summary: `Delete a ${resource.name}`,
         handle: async (call) => {
           await crud.db.transaction(async (tx) => {
-            const row = await locked(crud, idOf(call), call.context, tx, rule);
+            const row = await locked(crud, idOf(call), call, tx, rule);
             await crud.removing?.(row, call.context, tx);
             await store.remove(tx, row.id);
           });
@@ -198,7 +198,10 @@ async function list<R extends BaseRow>(crud: Crud<R>, call: Call): Promise<unkno
     ...(crud.ignore === undefined ? {} : { ignore: crud.ignore }),
   });
   const rows = await store.page(crud.db.query, listing);
-  if (rows === undefined) throw unknownMarker(convention, listing.marker ?? '');
+  if (rows === undefined) {
+    const marker = listing.marker ?? '';
+    throw convention.paging.links === 'neutron' ? crud.missing(marker) : unknownMarker(convention, marker);
+  }
   const render = renderer<R>(resource, convention, context, crud.listView ?? 'detail', listing.fields);
   const ids = rows.map((row) => row.id);
   return listBody(resource, convention, context, listing, query, path, rows.map(render), ids);
@@ -219,13 +222,14 @@ async function create<R extends BaseRow>(
 async function locked<R extends BaseRow>(
   crud: Crud<R>,
   id: string,
-  context: RequestContext,
+  { context, headers }: Pick<Call, 'context' | 'headers'>,
   tx: Tx,
   rule: PolicyRule,
 ): Promise<R> {
   const row = await crud.store.lock(tx, id, crud.visible(context));
   if (row === undefined) throw crud.missing(id);
   if (crud.owned !== undefined && !crud.owned(row, context)) throw crud.convention.refusal(rule.name);
+  crud.convention.precondition?.(headers, (name) => shownValue(crud.store.resource, name, row, context));
   return row;
 }
 

@@ -32,7 +32,10 @@ export function parseListing(
   const unknown: string[] = [];
   for (const [name, given] of Object.entries(query)) {
     if (PAGING.has(name) || options.ignore?.includes(name) === true) continue;
-    const condition = filter(resource, convention, context, name, [given].flat());
+    const values = [given].flat().filter((value) => value !== '' || !isNeutron(convention));
+    // Neutron looks at no empty value, but at the name all the same.
+    if (values.length === 0 && knowsFilter(resource, convention, name)) continue;
+    const condition = filter(resource, convention, context, name, values);
     if (condition === undefined) unknown.push(name);
     else conditions.push(condition);
   }
@@ -53,6 +56,18 @@ export function parseListing(
     fields: convention.paging.fields ? [query.fields ?? []].flat().filter((name) => name !== '') : [],
     paged: limit !== undefined,
   };
+}
+
+const isNeutron = ({ paging }: Convention): boolean => paging.links === 'neutron';
+
+/** Whether a list may be filtered by the name at all. */
+function knowsFilter(resource: Resource, convention: Convention, name: string): boolean {
+  if (Object.hasOwn(resource.filters, name)) return true;
+  return Object.entries(resource.fields).some(([key, f]) => {
+    if (!isStored(f) || f.filter === undefined || f.filter === false) return false;
+    const external = apiName(key, f);
+    return external === name || key === name || convention.aliases[external] === name;
+  });
 }
 
 /** The fault for a marker that names nothing. */
@@ -95,11 +110,12 @@ export function listBody(
       if (full) body[`${resource.collection}_links`] = [{ rel: 'next', href: link(ids.at(-1), false) }];
       break;
     case 'neutron':
-      if (full && (listing.paged || listing.limit === convention.paging.maximum)) {
-        links.push({ href: link(ids.at(-1), false), rel: 'next' });
+      // Neutron knows only whether the page was full: towards where it came from there may always be more.
+      if (full || (listing.paged && listing.reverse === true)) {
+        links.push({ href: link(ids.at(-1) ?? listing.marker, false), rel: 'next' });
       }
-      if (listing.paged && listing.marker !== undefined && items.length > 0) {
-        links.push({ href: link(ids[0], true), rel: 'previous' });
+      if (listing.paged && (full || listing.reverse !== true)) {
+        links.push({ href: link(ids[0] ?? listing.marker, true), rel: 'previous' });
       }
       if (links.length > 0) body[`${resource.collection}_links`] = links;
       break;
@@ -154,7 +170,7 @@ function filter(
     if (context.version < (f.since ?? 0)) continue;
     if (typeof f.filter === 'function') return f.filter(values, context);
     if (f.filter === 'contains') return sql<SqlBool>`position(${values[0] ?? ''} in ${sql.ref(key)}) > 0`;
-    const typed = values.map((value) => typedValue(f, external, value));
+    const typed = values.map((value) => typedValue(convention, f, external, value));
     if (typed.includes(null)) {
       return sql<SqlBool>`(${sql.ref(key)} is null or ${sql.ref(key)} = any(${typed.filter((value) => value !== null)}))`;
     }
@@ -166,22 +182,31 @@ function filter(
 }
 
 /** A filter's text as the column's type. */
-function typedValue(f: Field, name: string, text: string): string | number | boolean | null {
+function typedValue(convention: Convention, f: Field, name: string, text: string): string | number | boolean | null {
   const types = typesOf(f.schema);
-  if (types.has('boolean')) return booleanOf(name, text);
+  if (types.has('boolean')) {
+    const value = booleanOf(text);
+    if (value === undefined) throw badValue(convention, name, `'${text.slice(0, 64)}' cannot be converted to boolean.`);
+    return value;
+  }
   if (types.has('integer')) {
     if (/^-?\d{1,15}$/.test(text)) return Number(text);
-    throw badRequest(`Invalid input for ${name}. Reason: '${text.slice(0, 64)}' is not an integer.`);
+    throw badValue(convention, name, `'${text.slice(0, 64)}' is not an integer.`);
   }
   return types.has('null') && text === '' && !types.has('string') ? null : text;
 }
 
-/** A filter's text as a boolean, in every form that OpenStack takes. @throws Fault 400 */
-export function booleanOf(name: string, text: string): boolean {
+/** A text as a boolean, in every form that OpenStack takes; undefined for any other. */
+export function booleanOf(text: string): boolean | undefined {
   if (/^(true|1|yes|on|t|y)$/i.test(text)) return true;
-  if (/^(false|0|no|off|f|n)$/i.test(text)) return false;
-  throw badRequest(`Invalid input for ${name}. Reason: '${text.slice(0, 64)}' cannot be converted to boolean.`);
+  return /^(false|0|no|off|f|n)$/i.test(text) ? false : undefined;
 }
+
+/** The fault for a filter's value that is none of the field's type. */
+const badValue = (convention: Convention, name: string, reason: string): Fault =>
+  isNeutron(convention)
+    ? badRequest(`Invalid input for operation: ${reason}`, 'InvalidInput')
+    : badRequest(`Invalid input for ${name}. Reason: ${reason}`);
 
 function typesOf(schema: TSchema): Set<string> {
   const types = new Set<string>();
@@ -195,7 +220,11 @@ function typesOf(schema: TSchema): Set<string> {
 
 function limitOf(convention: Convention, query: Query): number | undefined {
   const text = one(query.limit);
-  if (text === undefined) return undefined;
+  if (text === undefined || (text === '' && isNeutron(convention))) return undefined;
+  if (!/^\d{1,9}$/.test(text) && isNeutron(convention)) {
+    const shown = text.slice(0, 64);
+    throw badRequest(`Bad limit request: Limit must be an integer 0 or greater and not '${shown}'.`, 'BadRequest');
+  }
   if (!/^\d{1,9}$/.test(text)) {
     throw badRequest(
       /^-\d+$/.test(text) ? 'limit param must be positive' : 'limit param must be an integer',
@@ -219,8 +248,8 @@ function sortOf(resource: Resource, convention: Convention, query: Query): Page[
   } else {
     const keys = [query.sort_key ?? []].flat();
     const directions = [query.sort_dir ?? []].flat();
-    const usual = convention.paging.links === 'neutron' ? 'asc' : 'desc';
-    keys.forEach((key, at) => pairs.push([key, directions[at] ?? directions[0] ?? usual]));
+    if (isNeutron(convention)) checkNeutronSort(resource, convention, keys, directions);
+    keys.forEach((key, at) => pairs.push([key, directions[at] ?? directions[0] ?? 'desc']));
   }
   if (pairs.length === 0) return convention.paging.defaultSort;
   return pairs.slice(0, 8).map(([name, direction]) => {
@@ -231,7 +260,35 @@ function sortOf(resource: Resource, convention: Convention, query: Query): Page[
   });
 }
 
+/** @throws Fault 400 in Neutron's words */
+function checkNeutronSort(
+  resource: Resource,
+  convention: Convention,
+  keys: readonly string[],
+  directions: readonly string[],
+): void {
+  const named = (values: readonly string[]) => `[${values.map((value) => `'${value.slice(0, 64)}'`).join(', ')}]`;
+  if (keys.length !== directions.length) {
+    throw badRequest('The number of sort_keys and sort_dirs must be same', 'HTTPBadRequest');
+  }
+  const odd = directions.filter((direction) => direction !== 'asc' && direction !== 'desc');
+  if (odd.length > 0) {
+    const valid = "valid value is 'asc' and 'desc'";
+    throw badRequest(`${named(odd)} is invalid value for sort_dirs, ${valid}`, 'HTTPBadRequest');
+  }
+  const unknown = keys.filter((key) => findSortKey(resource, convention, key) === undefined);
+  if (unknown.length > 0) {
+    throw badRequest(`${named(unknown)} is invalid attribute for sort_keys`, 'HTTPBadRequest');
+  }
+}
+
 function sortKey(resource: Resource, convention: Convention, name: string): string {
+  const key = findSortKey(resource, convention, name);
+  if (key !== undefined) return key;
+  throw badRequest(`${name.slice(0, 64)} is an invalid attribute for sort keys`, 'HTTPBadRequest');
+}
+
+function findSortKey(resource: Resource, convention: Convention, name: string): string | undefined {
   if (name === 'id' || name === 'created_at' || name === 'updated_at') return name;
   for (const [key, f] of Object.entries(resource.fields)) {
     const external = apiName(key, f);
@@ -243,7 +300,7 @@ function sortKey(resource: Resource, convention: Convention, name: string): stri
       return key;
     }
   }
-  throw badRequest(`${name.slice(0, 64)} is an invalid attribute for sort keys`, 'HTTPBadRequest');
+  return undefined;
 }
 
 function one(value: string | readonly string[] | undefined): string | undefined {

@@ -41,6 +41,14 @@ export function renderer<R extends BaseRow>(
   };
 }
 
+/** What a row shows under one attribute's name; undefined where it has no such attribute. */
+export function shownValue(resource: Resource, name: string, row: BaseRow, context: RequestContext): unknown {
+  const found = Object.entries(resource.fields).find(([key, f]) => apiName(key, f) === name && f.show !== 'never');
+  if (found === undefined) return undefined;
+  const [key, f] = found;
+  return isStored(f) ? (row as unknown as Record<string, unknown>)[key] : f.compute(row as never, context);
+}
+
 /**
  * The answers that a rendering in this view depends on, by rule: those of fields that not everybody sees, and those
  * that computed fields ask for.

@@ -1,9 +1,9 @@
 /** QoS policies as the API shows and takes them. */
 import { Type } from 'typebox';
-import { computed, field, resource, type Row, type TableOf, Timestamp } from '../../resource/resource.ts';
+import { computed, field, resource, type Row, type TableOf } from '../../resource/resource.ts';
 import { createStore } from '../../resource/store.ts';
 import { sharedFields } from '../sharing.ts';
-import { tagFilters } from '../tag-filters.ts';
+import { standardAttributes, standardFilters } from '../standard-attributes.ts';
 import { type QosRule, valuesOf } from './qos-rule-resource.ts';
 
 const Name = Type.String({ maxLength: 255 });
@@ -12,7 +12,7 @@ export const qosPolicyResource = resource({
   name: 'policy',
   collection: 'policies',
   table: 'qos_policies',
-  filters: tagFilters,
+  filters: standardFilters(0),
   fields: {
     id: field(Type.String(), { filter: true }),
     name: field(Name, { create: 'optional', update: true, default: '', filter: true, sort: true }),
@@ -25,10 +25,7 @@ export const qosPolicyResource = resource({
     rules: computed((row: { id: string; rule_rows: QosRule[] }) =>
       row.rule_rows.map((rule) => ({ ...valuesOf(rule), id: rule.id, qos_policy_id: row.id, type: rule.type })),
     ),
-    tags: field(Type.Array(Type.String()), { column: true, default: [] }),
-    created_at: field(Timestamp),
-    updated_at: field(Timestamp),
-    revision_number: computed((row: { revision: number }) => row.revision - 1),
+    ...standardAttributes(0),
   },
 });
 

@@ -9,6 +9,7 @@ import { ownOrAdmin, visibleNetworks } from '../network-project.ts';
 import { networkStore } from '../network-resource.ts';
 import { ownOrShared } from '../sharing.ts';
 import type { IpVersion } from '../address-range.ts';
+import { touch } from '../standard-attributes.ts';
 import { meets, prefixesOf, setOf, without } from './prefix-set.ts';
 import { type SubnetPoolRow, subnetPoolStore } from './subnet-pool-resource.ts';
 import { badPoolUpdate, badPrefixes, checkPrefixes, setOfTexts, subnetPoolNotFound } from './subnet-pool-rules.ts';
@@ -106,7 +107,8 @@ async function onboard(tx: Tx, locked: () => Promise<SubnetPoolRow>, call: Call<
   const prefixes = [...new Set([...pool.prefixes, ...subnets.map(({ cidr }) => cidr)])];
   await subnetPoolStore.update(tx, pool.id, await changedPool(pool, { prefixes }, context, tx));
   // No child is told of pools: its copies are as they were.
-  await sql`update subnets set subnetpool_id = ${pool.id}, updated_at = clock_timestamp()
-    where id = any(${subnets.map(({ id }) => id)}::text[])`.execute(tx);
+  const ids = subnets.map((subnet) => subnet.id);
+  await sql`update subnets set subnetpool_id = ${pool.id} where id = any(${ids}::text[])`.execute(tx);
+  await touch(tx, 'subnets', ids);
   return subnets.map(({ id, cidr }) => ({ id, cidr }));
 }

@@ -1,9 +1,9 @@
 /** Subnet pools as the API shows and takes them. */
 import { Type } from 'typebox';
-import { computed, field, nullable, resource, type Row, type TableOf, Timestamp } from '../../resource/resource.ts';
+import { computed, field, nullable, resource, type Row, type TableOf } from '../../resource/resource.ts';
 import { createStore } from '../../resource/store.ts';
 import { sharedFields } from '../sharing.ts';
-import { tagFilters } from '../tag-filters.ts';
+import { standardAttributes, standardFilters } from '../standard-attributes.ts';
 
 const Name = Type.String({ maxLength: 255 });
 /** Neutron takes numbers as numbers and as text. */
@@ -25,7 +25,7 @@ const shownLength = (key: 'default_prefixlen' | 'min_prefixlen' | 'max_prefixlen
 export const subnetPoolResource = resource({
   name: 'subnetpool',
   table: 'subnet_pools',
-  filters: tagFilters,
+  filters: standardFilters(0),
   fields: {
     id: field(Type.String(), { filter: true }),
     name: field(Name, { create: 'required', update: true, filter: true, sort: true }),
@@ -62,10 +62,7 @@ export const subnetPoolResource = resource({
       input: nullable(Type.String({ format: 'uuid' })),
     }),
     description: field(Name, { create: 'optional', update: true, default: '', filter: true, sort: true }),
-    tags: field(Type.Array(Type.String()), { column: true, default: [] }),
-    created_at: field(Timestamp),
-    updated_at: field(Timestamp),
-    revision_number: computed((row: { revision: number }) => row.revision - 1),
+    ...standardAttributes(0),
   },
 });
 

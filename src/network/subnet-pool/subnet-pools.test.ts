@@ -52,7 +52,11 @@ describe('subnet pools', () => {
     });
     const six = await newPool({ prefixes: ['fd00::/48'], min_prefixlen: '56', default_prefixlen: 64 });
     expect(six).toMatchObject({ ip_version: 6, min_prefixlen: '56', default_prefixlen: '64', max_prefixlen: '128' });
-    const listed = await call('alice', 'GET', '/subnetpools?ip_version=6&min_prefixlen=56&shared=False&sort_key=name');
+    const listed = await call(
+      'alice',
+      'GET',
+      '/subnetpools?ip_version=6&min_prefixlen=56&shared=False&sort_key=name&sort_dir=asc',
+    );
     expect(listed.body.subnetpools.map((one: { id: string }) => one.id)).toEqual([six.id]);
   });
 

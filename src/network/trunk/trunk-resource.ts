@@ -2,10 +2,10 @@
 import { type RawBuilder, type SqlBool, sql } from 'kysely';
 import { Type } from 'typebox';
 import type { RequestContext } from '../../http/service.ts';
-import { computed, field, resource, type Row, type TableOf, Timestamp } from '../../resource/resource.ts';
+import { field, resource, type Row, type TableOf } from '../../resource/resource.ts';
 import { createStore } from '../../resource/store.ts';
 import { callersProject } from '../network-project.ts';
-import { tagFilters } from '../tag-filters.ts';
+import { standardAttributes, standardFilters } from '../standard-attributes.ts';
 
 const Name = Type.String({ maxLength: 255 });
 
@@ -18,7 +18,7 @@ export interface SubPort {
 export const trunkResource = resource({
   name: 'trunk',
   table: 'trunks',
-  filters: tagFilters,
+  filters: standardFilters(1),
   fields: {
     id: field(Type.String(), { filter: true }),
     name: field(Name, { create: 'optional', update: true, default: '', filter: true, sort: true }),
@@ -40,10 +40,7 @@ export const trunkResource = resource({
       input: Type.Array(Type.Object({}, { additionalProperties: true, maxProperties: 8 }), { maxItems: 4096 }),
     }),
     child: field(Type.Union([Type.String(), Type.Null()]), { column: true, show: 'never', default: null }),
-    tags: field(Type.Array(Type.String()), { column: true, default: [] }),
-    created_at: field(Timestamp),
-    updated_at: field(Timestamp),
-    revision_number: computed((row: { revision: number }) => row.revision),
+    ...standardAttributes(1),
   },
 });
 
