@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { sql } from 'kysely';
 import { describe, expect, it, vi } from 'vitest';
+import { json } from '../db/database.ts';
 import type { RequestContext } from '../http/service.ts';
 import type { SimCloud } from '../sim/cloud.ts';
 import { identities, silent, type TestAnswer } from '../testing/api.ts';
@@ -100,6 +101,15 @@ describe('a child that cannot take part', () => {
     });
     expect(await rows()).toBe(before);
     await boot('east', id);
+    const all = await sql<{ child: string; facts: object }>`select child, facts from child_abilities`.execute(db.query);
+    await sql`update child_abilities set facts = facts || '{"provider_networks": false}'`.execute(db.query);
+    await expect(resolved(id)).rejects.toMatchObject({
+      status: 409,
+      message: expect.stringContaining('does not let networks be made that reach other clouds'),
+    });
+    for (const { child, facts } of all.rows) {
+      await sql`update child_abilities set facts = ${json(facts)} where child = ${child}`.execute(db.query);
+    }
     await eventually(() => expect([...sim('east').state.networks.values()].map(({ name }) => name)).toContain(id));
   });
 

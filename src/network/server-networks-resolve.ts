@@ -9,7 +9,7 @@ import { type NetworkRow, networkStore } from './network-resource.ts';
 import { type PortRow, portStore } from './port-resource.ts';
 import { visiblePorts } from './ports.ts';
 import { isSharedWith, sharedCondition } from './sharing.ts';
-import { possibleChildren } from './stretched/place.ts';
+import { childrenForServer } from './stretched/place.ts';
 import type { NetworkTopology } from './topology.ts';
 import { childrenWithinReach } from './transit/join.ts';
 import type { NetworkRequest, ResolvedNetworks, ResolvedRequest } from './server-networks.ts';
@@ -29,7 +29,7 @@ export async function resolveNetworks(
   await checkAddresses(query, context, requests);
   const [ports, ...possible] = await Promise.all([
     placesOfPorts(query, requests),
-    ...networks.map((network) => possibleChildren(query, topology, network)),
+    ...networks.map((network) => childrenForServer(query, topology, network)),
     ...networks.map((network) => childrenWithinReach(query, topology, network)),
   ]);
   return { requests, children: childrenOf(ports, possible) };

@@ -58,6 +58,25 @@ export async function possibleChildren(
   return row.child === null ? undefined : [row.child];
 }
 
+/**
+ * The same for a server that is to be on it.
+ * @throws Fault 409 with the reason where no child is able to have it any more
+ */
+export async function childrenForServer(
+  query: Queryable,
+  topology: NetworkTopology,
+  row: NetworkRow,
+): Promise<readonly string[] | undefined> {
+  if (!isStretched(row)) return possibleChildren(query, topology, row);
+  const { able, refusals } = await joinedBy(query, physicalOf(topology, row));
+  const [refusal] = refusals.values();
+  if (able.length === 0 && refusal !== undefined) throw cannotBeUsed(row.id, refusal);
+  return able;
+}
+
+const cannotBeUsed = (networkId: string, { tenant }: Refusal) =>
+  conflict(`Network ${networkId} cannot be used here: ${tenant}.`, 'NetworkAvailabilityZoneNotJoined');
+
 /** The zones of these children, in the order of all zones. */
 export async function zonesOfChildren(
   query: Queryable,
@@ -86,9 +105,7 @@ export async function wantThere(
     where kind = 'network' and resource_id = ${row.id} and child = ${child} and not retiring`.execute(tx);
   if ((await there()).rows.length > 0) return false;
   const refusal = (await joinedBy(tx, physical)).refusals.get(child);
-  if (refusal !== undefined) {
-    throw conflict(`Network ${row.id} cannot be used here: ${refusal.tenant}.`, 'NetworkAvailabilityZoneNotJoined');
-  }
+  if (refusal !== undefined) throw cannotBeUsed(row.id, refusal);
   // Whoever adds a router's interface right now either sees the copy or is waited for here.
   await sql`select 1 from networks where id = ${row.id} for no key update`.execute(tx);
   if ((await there()).rows.length > 0) return false;
