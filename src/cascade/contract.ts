@@ -126,6 +126,8 @@ export interface ChildConfig {
   readonly external_networks?: Readonly<Record<string, string>>;
   /** Extra routes that one of its routers may have, which no API tells; absent: Neutron's default. */
   readonly max_routes?: number;
+  /** Whether its rules with an address group really let nobody else pass, which no API tells; absent: they may not. */
+  readonly enforces_address_groups?: boolean;
 }
 
 /** What is known of a child right now. */

@@ -16,6 +16,7 @@ const Child = Type.Object(
     tenancy: Type.Optional(Type.Union([Type.Literal('mirrored'), Type.Literal('shared'), Type.Literal('federated')])),
     external_networks: Type.Optional(Type.Record(Type.String(), Type.String())),
     max_routes: Type.Optional(Type.Integer({ minimum: 1, maximum: 10_000 })),
+    enforces_address_groups: Type.Optional(Type.Boolean()),
     concurrency: Type.Optional(Type.Integer({ minimum: 1, maximum: 256 })),
     timeout_ms: Type.Optional(Type.Integer({ minimum: 1000, maximum: 600_000 })),
   },
@@ -92,6 +93,7 @@ export interface ConfiguredChild {
   readonly tenancy: 'mirrored' | 'shared' | 'federated';
   readonly external_networks?: Readonly<Record<string, string>>;
   readonly max_routes?: number;
+  readonly enforces_address_groups?: boolean;
   readonly concurrency: number;
   readonly timeout_ms: number;
 }
@@ -181,6 +183,9 @@ function complete(file: Static<typeof File>, path: string): Config {
       timeout_ms: child.timeout_ms ?? 60_000,
       ...(child.external_networks === undefined ? {} : { external_networks: child.external_networks }),
       ...(child.max_routes === undefined ? {} : { max_routes: child.max_routes }),
+      ...(child.enforces_address_groups === undefined
+        ? {}
+        : { enforces_address_groups: child.enforces_address_groups }),
     })),
     topology: topologyOf(file, path),
   };

@@ -1,6 +1,6 @@
 /** Asks each child now and then what its networking can do, and keeps the answer for `ability.ts`. Changes nothing there. */
 import { sql } from 'kysely';
-import type { Cascade, ChildContext, Feed } from '../cascade/contract.ts';
+import type { Cascade, ChildConfig, ChildContext, Feed } from '../cascade/contract.ts';
 import { json } from '../db/database.ts';
 import { isCloudAdmin } from '../cascade/project.ts';
 import type { CloudApi } from '../openstack/contract.ts';
@@ -37,17 +37,20 @@ export function abilityFeed(cascade: Pick<Cascade, 'children'>): Feed {
 
 async function record(cascade: Pick<Cascade, 'children'>, { api, child, db }: ChildContext): Promise<void> {
   const config = (await cascade.children(db.query)).find(({ name }) => name === child);
-  const facts = await askAbility(api, config?.max_routes);
+  const facts = await askAbility(api, config);
   await sql`insert into child_abilities (child, facts) values (${child}, ${json(facts)})
     on conflict (child) do update set facts = excluded.facts, asked_at = clock_timestamp()`.execute(db.query);
 }
 
 /**
  * Asks a cloud what its networking can do. Changes nothing there.
- * @param max_routes as the operator says
+ * @param said what no API tells, as the operator says it
  * @throws CloudError where it does not answer
  */
-export async function askAbility(api: CloudApi, max_routes = MAX_ROUTES): Promise<AbilityFacts> {
+export async function askAbility(
+  api: CloudApi,
+  said: Pick<ChildConfig, 'max_routes' | 'enforces_address_groups'> = {},
+): Promise<AbilityFacts> {
   const [extensions, provider_networks, agents] = await Promise.all([
     askExtensions(api),
     mayMakeProviderNetworks(api),
@@ -59,7 +62,8 @@ export async function askAbility(api: CloudApi, max_routes = MAX_ROUTES): Promis
     provider_networks,
     physical_networks: wired.length === 0 ? null : [...new Set(wired)].sort(),
     agent_types: [...new Set((agents ?? []).map(({ agent_type }) => agent_type ?? 'unknown'))].sort(),
-    max_routes,
+    max_routes: said.max_routes ?? MAX_ROUTES,
+    enforces_address_groups: said.enforces_address_groups === true,
   };
 }
 

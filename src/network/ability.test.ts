@@ -30,7 +30,10 @@ const cascade = await createCascade({
   db,
   log: silent,
   children: [
-    { config: { name: 'east', zones: { one: 'nova', two: 'nova' }, tenancy: 'mirrored' }, api: east.api },
+    {
+      config: { name: 'east', zones: { one: 'nova', two: 'nova' }, tenancy: 'mirrored', enforces_address_groups: true },
+      api: east.api,
+    },
     { config: { name: 'west', zones: { west: 'nova' }, tenancy: 'mirrored', max_routes: 100 }, api: west.api },
     { config: { name: 'gone', zones: { gone: 'nova' }, tenancy: 'mirrored' }, api: gone.api },
   ],

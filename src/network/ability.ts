@@ -29,6 +29,8 @@ export interface AbilityFacts {
   readonly agent_types: readonly string[];
   /** Extra routes that one of its routers may have. It cannot be asked: the operator says it. */
   readonly max_routes: number;
+  /** Whether rules with an address group let nobody else pass. It cannot be asked: the operator says it. */
+  readonly enforces_address_groups?: boolean;
 }
 
 /** Why a child cannot take part in something. */
@@ -59,8 +61,8 @@ export interface ChildAbility {
 /** Neutron's own default. */
 export const MAX_ROUTES = 30;
 
-/** The most members of a group that a child without address groups admits from elsewhere: each is a rule there. */
-export const PREFIXES_MAX = 250;
+/** The most prefixes for which a child that is not known to keep to address groups gets a rule each, for one group. */
+export const PREFIXES_MAX = 500;
 
 interface Requirement {
   /** What the child cannot take part in, said to tenants. */
@@ -68,8 +70,8 @@ interface Requirement {
   readonly extensions: readonly string[];
   /** Whether it lies on a provider network. */
   readonly on_provider_network?: boolean;
-  /** What is done without it, and how well: said to operators. */
-  readonly otherwise?: string;
+  /** What else may be against it. */
+  readonly refused?: (facts: AbilityFacts) => Refusal | undefined;
 }
 
 const REQUIREMENTS: Readonly<Record<Capability, Requirement>> = {
@@ -86,7 +88,13 @@ const REQUIREMENTS: Readonly<Record<Capability, Requirement>> = {
   address_groups: {
     what: 'address groups',
     extensions: ['address-group', 'security-groups-remote-address-group'],
-    otherwise: `members of security groups in other children are admitted by rules, one for each of at most ${PREFIXES_MAX} addresses`,
+    refused: ({ enforces_address_groups }) =>
+      enforces_address_groups === true
+        ? undefined
+        : {
+            tenant: 'the cloud below is not known to keep to them',
+            operator: `not every Neutron keeps to them: some drivers (OVN's in Zed, older iptables ones) take a rule that names one and let everybody pass. Until \`enforces_address_groups: true\` is said of it, each prefix gets a rule of its own, at most ${PREFIXES_MAX} for a group`,
+          },
   },
   tags: { what: 'tags', extensions: ['standard-attr-tag'] },
   trunks: { what: 'trunks', extensions: ['trunk'] },
@@ -141,12 +149,7 @@ export function ability(row: AbilityRow): ChildAbility {
       if (reason === undefined) return undefined;
       return {
         tenant: `${zonesInWords(zones)} cannot take part in ${requirement.what}: ${reason.tenant}`,
-        operator: [
-          `${row.name} cannot take part in ${requirement.what}: ${reason.operator}`,
-          requirement.otherwise ?? [],
-        ]
-          .flat()
-          .join('; '),
+        operator: `${row.name} cannot take part in ${requirement.what}: ${reason.operator}`,
       };
     },
   };
@@ -160,7 +163,7 @@ function reasonAgainst(facts: AbilityFacts, requirement: Requirement, physicalNe
       operator: `its Neutron lacks the extension ${lacking.join(', ')}`,
     };
   }
-  if (requirement.on_provider_network !== true) return undefined;
+  if (requirement.on_provider_network !== true) return requirement.refused?.(facts);
   if (!facts.provider_networks) {
     return {
       tenant: 'the cloud below does not let networks be made that reach other clouds',

@@ -77,7 +77,7 @@ const parts: EdgeParts = {
 for (const replica of [
   networkKind({ cascade, topology }),
   subnetKind,
-  addressGroupKind,
+  addressGroupKind(cascade),
   qosPolicyKind,
   securityGroupKind(cascade),
   portKind(createPortBatches(), cascade),

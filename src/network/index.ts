@@ -80,7 +80,7 @@ export function createNetwork({ db, cascade, topology }: NetworkDependencies): {
   cascade.register({ replica: networkKind(parts) as never, feed: stretchedNetworkFeed(parts) });
   cascade.register({ replica: subnetKind as never });
   cascade.register({ replica: qosPolicyKind as never });
-  cascade.register({ replica: addressGroupKind as never });
+  cascade.register({ replica: addressGroupKind(cascade) as never });
   cascade.register({ replica: securityGroupKind(cascade) as never });
   cascade.register({ replica: remoteMembersKind(cascade) as never });
   cascade.register({ replica: portKind(batches, cascade) as never, feed: portFeed(cascade) });

@@ -17,7 +17,9 @@ import { Later } from '../cascade/later.ts';
 import { describe, detailOf, findByName, removeByPath, scopeFor } from './network-replica.ts';
 import type { CloudScope } from '../openstack/contract.ts';
 import { CloudError } from '../openstack/error.ts';
-import { companionsOf, type Kept, keptMembers, lostMembers } from './remote-member/companion.ts';
+import { hasAddressGroups, type Kept, rulesOfKept } from './address-group/kept.ts';
+import { addressGroupStore } from './address-group/address-group-resource.ts';
+import { keptMembers, lostMembers } from './remote-member/companion.ts';
 import { wantNamed } from './remote-member/members.ts';
 import { type SecurityGroupRow, type SecurityGroupRuleRow, securityGroupStore } from './security-group-resource.ts';
 import { ruleKey, type RuleValues } from './security-group-rules.ts';
@@ -63,11 +65,7 @@ export function securityGroupKind(cascade: Cascade): ReplicaKind<Brought> {
           scope: await context.scope(row.project_id),
         });
       }
-      const named = remotesOf(row);
-      if (named.length > 0) {
-        await context.db.transaction((tx) => wantNamed(tx, cascade, context.child, named));
-        cascade.poke(context.child);
-      }
+      await wantLists(context, cascade, row);
       await bringRules(context, cascade, row.id, childId);
       await completeCircle(context, cascade, row);
     },
@@ -101,6 +99,20 @@ async function load(query: Queryable, id: string): Promise<Brought | undefined> 
     before: reached.rows.filter(({ circle }) => !circle).map(({ origin }) => origin),
     circle: reached.rows.filter(({ circle }) => circle).map(({ origin }) => origin),
   };
+}
+
+/** Has the child keep what the rules of a group name beside it, as far as bringing the rules does not see to that. */
+async function wantLists(context: ChildContext, cascade: Cascade, row: SecurityGroupRow): Promise<void> {
+  const groups = remotesOf(row);
+  const named = [...new Set(rulesOf(row).flatMap(({ remote_address_group_id }) => remote_address_group_id ?? []))];
+  // One that is kept as rules is told of its changes all the same.
+  const asRules = named.length > 0 && !(await hasAddressGroups(context.db, context.child)) ? named : [];
+  if (groups.length === 0 && asRules.length === 0) return;
+  await context.db.transaction(async (tx) => {
+    for (const id of asRules) await cascade.wantReplica(tx, context.child, 'address_group', id);
+    if (groups.length > 0) await wantNamed(tx, cascade, context.child, groups);
+  });
+  cascade.poke(context.child);
 }
 
 /** The groups that the rules of a group name, each once. */
@@ -192,7 +204,7 @@ async function wantedRules(context: ChildContext, id: string, childId: string): 
     const { direction, ethertype, protocol, port_range_min, port_range_max, remote_ip_prefix } = rule;
     const remote = rule.remote_group_id;
     const addresses = rule.remote_address_group_id;
-    const values: RuleValues = {
+    const open: RuleValues = {
       direction,
       ethertype,
       protocol,
@@ -200,17 +212,28 @@ async function wantedRules(context: ChildContext, id: string, childId: string): 
       port_range_max,
       remote_ip_prefix,
       remote_group_id: null,
-      remote_address_group_id: addresses === null ? null : (await context.ensure('address_group', addresses)).child_id,
+      remote_address_group_id: null,
     };
-    if (remote === null) {
-      want(values);
-      continue;
+    if (addresses !== null) {
+      for (const one of rulesOfKept(open, await keptAddresses(context, addresses))) want(one);
+    } else if (remote === null) {
+      want(open);
+    } else {
+      const remote_group_id = remote === id ? childId : await context.childId('security_group', remote);
+      if (remote_group_id !== undefined) want({ ...open, remote_group_id });
+      const elsewhere = kept.get(remote);
+      for (const companion of elsewhere === undefined ? [] : rulesOfKept(open, elsewhere)) want(companion);
     }
-    const remote_group_id = remote === id ? childId : await context.childId('security_group', remote);
-    if (remote_group_id !== undefined) want({ ...values, remote_group_id });
-    for (const companion of companionsOf(values, kept.get(remote))) want(companion);
   }
   return { rules, kept };
+}
+
+/** A tenant's address group as the child keeps it, made there where that is in its way. */
+async function keptAddresses(context: ChildContext, id: string): Promise<Kept> {
+  if (await hasAddressGroups(context.db, context.child)) {
+    return { address_group: (await context.ensure('address_group', id)).child_id };
+  }
+  return { prefixes: (await addressGroupStore.find(context.db.query, id))?.addresses ?? [] };
 }
 
 async function removeRules(context: ChildContext, rules: readonly ChildRule[], scope: CloudScope): Promise<void> {

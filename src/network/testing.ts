@@ -51,7 +51,8 @@ export async function networkTest(
     sims[name] = sim;
     const entry = { name, auth_type: 'password' as const, ...sim.cloudsYamlEntry };
     const api = createCloudClient({ entry, name, backoff_ms: 1 });
-    children.push({ config: { name, zones: { [name]: 'nova' }, tenancy: 'mirrored' as const }, api });
+    const config = { name, zones: { [name]: 'nova' }, tenancy: 'mirrored' as const, enforces_address_groups: true };
+    children.push({ config, api });
   }
   const cascade = await createCascade({ db, log: silent, children });
   await sql`update children set up = true, seen_at = clock_timestamp()`.execute(db.query);

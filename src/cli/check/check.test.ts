@@ -27,6 +27,7 @@ const child = (name: string, more: Partial<ConfiguredChild> = {}): ConfiguredChi
   tenancy: 'mirrored',
   concurrency: 16,
   timeout_ms: 2000,
+  enforces_address_groups: true,
   ...more,
 });
 
@@ -173,6 +174,11 @@ describe('headwater check', () => {
     const [locked] = await check([child('gone')]);
     expect(locked === undefined ? [] : faults(locked)).toEqual(['reachability: essential']);
     expect(said(locked, 'reachability', 'essential')?.mend).toBe('the account of gone in clouds.yaml');
+  });
+
+  it('believes that a child keeps to address groups only where it is told so', async () => {
+    const [report] = await check([child('east', { enforces_address_groups: false })]);
+    expect(said(report, 'address groups', 'unknown')?.says).toContain('let everybody pass');
   });
 
   it('prints all of it, with what is lost and how to mend it', async () => {

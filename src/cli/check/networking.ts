@@ -1,6 +1,6 @@
 /** What a child's networking can do, and what it lacks for what the parent offers. Changes nothing there. */
 import { askAbility } from '../../network/ability-feed.ts';
-import { type Capability, type ChildAbility, ability, MAX_ROUTES } from '../../network/ability.ts';
+import { type Capability, type ChildAbility, ability, MAX_ROUTES, PREFIXES_MAX } from '../../network/ability.ts';
 import type { NetworkTopology } from '../../network/topology.ts';
 import type { CloudApi } from '../../openstack/contract.ts';
 import type { ConfiguredChild } from '../config.ts';
@@ -9,7 +9,7 @@ import { physicalNetworks } from './physical-network.ts';
 
 /** What tenants lose in this child without each of these; transits and stretched networks depend on the wires, too. */
 const LOST: Readonly<Record<Exclude<Capability, 'transit' | 'stretched'>, string>> = {
-  address_groups: 'security group rules that name an address group',
+  address_groups: `nothing within bounds: each prefix is a rule of its own there, at most ${PREFIXES_MAX} for a group`,
   tags: 'nothing that they see: tags are kept by the parent',
   trunks: 'trunks on servers in its zones: refused',
   qos: 'QoS policies on networks, ports and floating IPs in its zones',
@@ -31,7 +31,7 @@ export interface NetworkingParts {
 export async function networking(parts: NetworkingParts): Promise<Finding[]> {
   const { api, child } = parts;
   if (!(await api.offers('network'))) return [];
-  const facts = await askAbility(api, child.max_routes);
+  const facts = await askAbility(api, child);
   const known = ability({ name: child.name, zones: child.zones, asked_at: null, facts });
   return [
     await agents(api),
@@ -64,6 +64,9 @@ function capabilities(known: ChildAbility): Finding[] {
     const topic = capability.replaceAll('_', ' ');
     const refusal = known.refusal(capability as Capability);
     if (refusal === undefined) return holds(topic, 'can take part');
+    if (capability === 'address_groups' && known.facts?.extensions.includes('address-group') === true) {
+      return { ...unknown(topic, refusal.operator), lost, mend: 'say so in the configuration, where it keeps to them' };
+    }
     return lacking(topic, 'missing', refusal.operator, { lost, mend: 'enable the extension in its Neutron' });
   });
 }

@@ -1,9 +1,17 @@
 import { randomUUID } from 'node:crypto';
 import { describe, expect, it, vi } from 'vitest';
+import { abilityOf } from '../ability.ts';
 import { networkTest } from '../testing.ts';
+import { NO_TOPOLOGY } from '../topology.ts';
 
-const { call, cascade, sims } = await networkTest(['east', 'west']);
-const { east } = sims as { east: NonNullable<(typeof sims)[string]> };
+const { call, cascade, db, sims } = await networkTest(['east', 'west'], NO_TOPOLOGY, {
+  west: { without: ['address-group'] },
+});
+const { east, west } = sims as Record<'east' | 'west', NonNullable<(typeof sims)[string]>>;
+await cascade.start();
+for (const child of ['east', 'west']) {
+  await vi.waitFor(async () => expect((await abilityOf(db.query, child)).facts).toBeDefined(), 20_000);
+}
 
 const made = async (values: object, who = 'alice') => {
   const { status, body } = await call(who, 'POST', '/address-groups', { address_group: values });
@@ -131,21 +139,43 @@ describe('rules that name an address group', () => {
     await change(id, 'add', ['10.1.0.0/24']);
     await change(id, 'remove', ['10.0.0.0/24']);
     await call('alice', 'PUT', `/address-groups/${id}`, { address_group: { name: 'other' } });
-    await context.ensure('address_group', id);
-    expect(copyOf(id)).toMatchObject({ addresses: ['10.1.0.0/24'], description: 'Headwater: other' });
+    const shows = (values: object) =>
+      vi.waitFor(() => expect(copyOf(id)).toMatchObject(values), { timeout: 10_000, interval: 25 });
+    await shows({ addresses: ['10.1.0.0/24'], description: 'Headwater: other' });
 
     // Its copy was taken away behind the parent's back, with the rules that named it.
     east.state.addressGroups.clear();
     for (const one of rules())
       if (one.remote_address_group_id !== null) east.state.securityGroupRules.delete(String(one.id));
     await change(id, 'add', ['10.2.0.0/24']);
-    await context.ensure('address_group', id);
-    expect(copyOf(id)).toMatchObject({ addresses: ['10.1.0.0/24', '10.2.0.0/24'] });
+    await shows({ addresses: ['10.1.0.0/24', '10.2.0.0/24'] });
 
     await call('alice', 'DELETE', `/security-group-rules/${rule.id}`);
     await context.ensure('security_group', security_group_id);
     expect((await call('alice', 'DELETE', `/address-groups/${id}`)).status).toBe(204);
-    await cascade.start();
     await vi.waitFor(() => expect(copyOf(id)).toBeUndefined(), { timeout: 10_000, interval: 25 });
+  });
+
+  it('become rules where a child is not known to keep to address groups', async () => {
+    const { id } = await made({ addresses: ['10.0.0.0/24', '2001:db8::/32'] });
+    const security_group_id = await newGroup();
+    const values = { security_group_id, remote_address_group_id: id, protocol: 'tcp' };
+    const rule = (await newRule(values)).body.security_group_rule;
+    await newRule({ ...values, ethertype: 'IPv6' });
+    const { child_id } = await cascade.context('west').ensure('security_group', security_group_id);
+    const admitted = () =>
+      [...west.state.securityGroupRules.values()]
+        .filter((one) => one.security_group_id === child_id && one.direction === 'ingress')
+        .map(({ ethertype, protocol, remote_ip_prefix }) => `${ethertype} ${protocol} ${remote_ip_prefix}`)
+        .sort();
+    const eventually = (prefixes: readonly string[]) =>
+      vi.waitFor(() => expect(admitted()).toEqual(prefixes), { timeout: 10_000, interval: 25 });
+    await eventually(['IPv4 tcp 10.0.0.0/24', 'IPv6 tcp 2001:db8::/32']);
+    await change(id, 'add', ['10.1.0.0/24']);
+    await change(id, 'remove', ['10.0.0.0/24']);
+    await eventually(['IPv4 tcp 10.1.0.0/24', 'IPv6 tcp 2001:db8::/32']);
+    await call('alice', 'DELETE', `/security-group-rules/${rule.id}`);
+    await eventually(['IPv6 tcp 2001:db8::/32']);
+    expect(west.requests.count(/address-groups/)).toBe(0);
   });
 });

@@ -247,7 +247,7 @@ describe('a child that is away', () => {
     for (const ethertype of ['IPv4', 'IPv6']) await newRule(group, group, { ethertype });
     const guarded = await boot('old', [group]);
     const servers = await Promise.all(
-      Array.from({ length: 25 }, async (_, at) => {
+      Array.from({ length: 50 }, async (_, at) => {
         const allowed_address_pairs = Array.from({ length: 10 }, (_, pair) => ({
           ip_address: `192.168.${at}.${pair * 8}/29`,
         }));
