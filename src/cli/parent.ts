@@ -141,6 +141,7 @@ export async function assemble(options: AssemblyOptions): Promise<Assembly> {
       metrics,
       healthy: async () => void (await sql`select 1`.execute(db.query)),
     });
+    parts.compute.attach(server);
     ends.add(() => server.close());
     ends.add(() => cascade.stop());
     return { cascade, services, identity: parts.identity, server, stop: ends.run };

@@ -13,7 +13,6 @@ import { capacityFeed } from './hypervisor/capacity.ts';
 import { hypervisorOperations } from './hypervisor/operations.ts';
 import { keypairOperations } from './keypair/operations.ts';
 import { keypairKind } from './keypair/replica.ts';
-import { migrationOperations } from './migrations.ts';
 import { otherProjectLimits, quotaOperations } from './quota-set/operations.ts';
 import { tenantUsageOperations } from './quota-set/tenant-usage.ts';
 import { serverGroupOperations } from './server-group/operations.ts';
@@ -33,7 +32,6 @@ export function computeAdminOperations(deps: ComputeDependencies): Operation[] {
     ...aggregateOperations(deps),
     ...availabilityZoneOperations(deps),
     ...serverGroupOperations(deps),
-    ...migrationOperations(),
     ...extensionOperations(),
   ];
 }

@@ -1,4 +1,5 @@
 /** The compute service: servers, and all that is beside them. */
+import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import type { Cascade } from '../cascade/contract.ts';
 import type { Db, Queryable, Tx } from '../db/database.ts';
@@ -10,6 +11,8 @@ import type { ServerImages } from '../image/server-images.ts';
 import type { ServerNetworks } from '../network/server-networks.ts';
 import type { ServerVolumes } from '../volume/server-volumes.ts';
 import { computeAdminOperations, computeAdminRules, registerComputeKinds } from './admin.ts';
+import { consoleOperations } from './console/operations.ts';
+import { attachConsoleRelay } from './console/relay.ts';
 import { visibleFlavor } from './flavor/flavor.ts';
 import { forwardedOperations } from './forwarded/index.ts';
 import { deleteKeypairsOf, findKeypair } from './keypair/keypair.ts';
@@ -34,6 +37,8 @@ export interface ComputeServices {
 /** Puts the service together and registers its kinds and feeds with cascading; reads and writes nothing yet. */
 export function createCompute(services: ComputeServices): {
   readonly service: Service;
+  /** Gives the HTTP server what is no operation: the relay of consoles. */
+  attach(server: FastifyInstance): void;
   /** In the transaction that deletes a user: what was only theirs goes too. */
   userDeleted(tx: Tx, userId: string): Promise<void>;
 } {
@@ -63,9 +68,10 @@ export function createCompute(services: ComputeServices): {
   return {
     service: {
       convention,
-      operations: [...servers.operations, ...admin, ...forwarded],
+      operations: [...servers.operations, ...consoleOperations(dependencies), ...admin, ...forwarded],
       rules: [...servers.rules, ...computeAdminRules],
     },
+    attach: (server) => attachConsoleRelay(server, { db, log }),
     userDeleted: (tx, userId) => deleteKeypairsOf(tx, cascade, userId),
   };
 }

@@ -62,6 +62,18 @@ export function createServerImages(core: ImageCore): ServerImages {
       await sql`update images set status = 'killed', updated_at = clock_timestamp()
         where id = ${imageId} and status in ('queued', 'saving') and origin_child <> ''`.execute(tx);
     },
+    async rotate(tx, { server_id, project_id, type, keep }) {
+      const of = JSON.stringify({ instance_uuid: server_id, image_type: type });
+      const { rows } = await sql<{ id: string }>`
+        select id from images where project_id = ${project_id} and extra @> ${of}::jsonb and status <> 'killed'
+          and not protected
+        order by created_at desc, id desc offset ${keep} for update`.execute(tx);
+      for (const { id } of rows) {
+        await core.cascade.retire(tx, IMAGE, id);
+        await images.remove(tx, id);
+        await count(core, tx, project_id, -1);
+      }
+    },
   };
 }
 

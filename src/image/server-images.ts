@@ -66,4 +66,18 @@ export interface ServerImages {
   ): Promise<void>;
   /** The child refused to make it, or it vanished there: the image becomes `killed`, as Glance words a failed upload. Twice: the same. */
   abandonSnapshot(tx: Tx, imageId: string): Promise<void>;
+  /**
+   * Of a server's backups of one type (`image_type`) the newest are kept, and the others deleted here and, later, in their
+   * child. Protected ones stay. Twice: the second finds nothing to delete.
+   */
+  rotate(
+    tx: Tx,
+    backups: {
+      readonly server_id: string;
+      /** Whose the server is: what others call a backup of it is not touched. */
+      readonly project_id: string;
+      readonly type: string;
+      readonly keep: number;
+    },
+  ): Promise<void>;
 }

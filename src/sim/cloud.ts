@@ -1,6 +1,7 @@
 /** Simulated child clouds: whole OpenStack clouds in memory behind one HTTP port each, for tests and the demonstration. */
 import type { Server as HttpServer } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
+import { openConsole } from './console.ts';
 import { computeService } from './compute.ts';
 import { createHttp, type Reply, type SimFaults, type SimRequests } from './http.ts';
 import { identityService } from './identity.ts';
@@ -196,6 +197,7 @@ export async function createSimCloud(options: SimCloudOptions): Promise<SimCloud
     if (listener !== undefined) return;
     const created = http.createListener();
     created.keepAliveTimeout = 60_000;
+    created.on('upgrade', (request, socket) => openConsole(world, request, socket));
     created.on('connection', (socket) => {
       sockets.add(socket);
       socket.on('close', () => sockets.delete(socket));

@@ -1,5 +1,6 @@
 /** A small router over node:http: mounts services, checks tokens and microversions, injects faults, counts calls. */
 import { type IncomingHttpHeaders, type IncomingMessage, type ServerResponse, createServer } from 'node:http';
+import { PAGE } from './console.ts';
 import { type Json, newId, type Row, rowOf, SimFault, type Token, type World } from './world.ts';
 
 export type SimServiceName = 'identity' | 'compute' | 'network' | 'volume' | 'image';
@@ -329,6 +330,10 @@ export function createHttp(world: World, services: readonly Service[], versions:
 
   const createListener = () =>
     createServer((raw, response) => {
+      if (raw.url?.startsWith('/vnc_auto.html') === true) {
+        response.setHeader('content-type', 'text/html').end(PAGE);
+        return;
+      }
       answer(raw, response).catch(() => raw.socket.destroy());
     });
   return { createListener, requests, faults };

@@ -4,6 +4,7 @@ import { fillImage, makeImage, mayUseImage } from './image.ts';
 import { serverPorts } from './network-port.ts';
 import { type Server, serverView } from './server.ts';
 import { change, deleteServer } from './server-life.ts';
+import { migrateLive, requireAdmin } from './server-more.ts';
 import { type Json, randomText, type Row, rowOf, SimFault, textMap, textOf, type World } from './world.ts';
 
 type Action = (world: World, server: Server, call: Call, given: Json) => Reply;
@@ -190,7 +191,54 @@ const remove: Action = (world, server) => {
 const running: Partial<Server> = { vmState: 'active', powerState: 1 };
 const settled = ['active', 'stopped', 'paused', 'suspended'];
 
+const migrate: Action = (world, server, call) => {
+  requireAdmin(call, 'os_compute_api:os-migrate-server:migrate');
+  requireState(server, 'migrate', ['active', 'stopped']);
+  work(world, server, ['resize_prep', 'resize_migrating', 'resize_migrated', 'resize_finish'], {
+    vmState: 'resized',
+    beforeResize: { flavor: server.flavor, vmState: server.vmState },
+  });
+  return { status: 202 };
+};
+
+const live: Action = (world, server, call) => {
+  requireAdmin(call, 'os_compute_api:os-migrate-server:migrate_live');
+  requireState(server, 'os-migrateLive', ['active', 'paused']);
+  migrateLive(world, server);
+  return { status: 202 };
+};
+
+/** As with a host that is up: Nova refuses; a test that wants it down disables its service. */
+const evacuate: Action = (world, server, call) => {
+  requireAdmin(call, 'os_compute_api:os-evacuate');
+  requireState(server, 'evacuate', ['active', 'stopped', 'error']);
+  const service = world.state.computeServices.get(server.host ?? '');
+  if (service?.['forced_down'] !== true) {
+    throw new SimFault(400, `Compute service of ${server.host} is still in use.`);
+  }
+  work(world, server, ['rebuilding', 'rebuild_spawning'], { ...running, fault: undefined });
+  return { status: 200 };
+};
+
+const adminOnly =
+  (rule: string): Action =>
+  (_world, _server, call) => {
+    requireAdmin(call, rule);
+    return { status: 202 };
+  };
+
+const crashDump: Action = (_world, server) => {
+  requireState(server, 'trigger_crash_dump', ['active', 'paused', 'rescued', 'resized', 'error']);
+  return { status: 202 };
+};
+
 const actions: Readonly<Record<string, Action>> = {
+  migrate,
+  'os-migrateLive': live,
+  evacuate,
+  injectNetworkInfo: adminOnly('os_compute_api:os-admin-actions:inject_network_info'),
+  trigger_crash_dump: crashDump,
+  restore: simple('restore', ['soft-delete'], ['restoring'], running),
   'os-stop': simple('stop', ['active', 'error'], ['powering-off'], { vmState: 'stopped', powerState: 4 }),
   'os-start': simple('start', ['stopped'], ['powering-on'], running),
   reboot,
@@ -214,9 +262,12 @@ const actions: Readonly<Record<string, Action>> = {
     vmState: 'shelved_offloaded',
     host: null,
   }),
-  unshelve: (world, server) => {
+  unshelve: (world, server, call, given) => {
     requireState(server, 'unshelve', ['shelved', 'shelved_offloaded']);
-    work(world, server, ['unshelving', 'spawning'], { ...running, host: `${world.name}-${server.zone}-1` });
+    const asked = call.minor < 77 ? '' : textOf(rowOf(given)['availability_zone']);
+    const zone = asked === '' ? server.zone : asked;
+    if (!world.zones.includes(zone)) throw new SimFault(400, 'The requested availability zone is not available');
+    work(world, server, ['unshelving', 'spawning'], { ...running, zone, host: `${world.name}-${zone}-1` });
     return { status: 202 };
   },
   changePassword: simple('changePassword', ['active'], ['updating_password'], {}),
@@ -251,11 +302,12 @@ export function act(world: World, server: Server, call: Call, requestId: string)
   if (server.isLocked && !call.isAdmin && !free_of_lock.has(name))
     throw new SimFault(409, `Instance ${server.id} is locked`);
   const reply = action(world, server, call, given);
+  const headers = { ...reply.headers, 'x-compute-request-id': requestId };
   server.actions.unshift({
     action: name.replace(/^os-/, ''),
     requestId,
     at_ms: Date.now(),
     userId: call.token.user.id,
   });
-  return reply;
+  return { ...reply, headers };
 }

@@ -5,6 +5,7 @@ import { acceptServer } from './server-accept.ts';
 import { page, pageBody, sorted } from './paging.ts';
 import { type Server, obtainServer, serverLinks, serverView, statusOf } from './server.ts';
 import { act } from './server-action.ts';
+import { addMore } from './server-more.ts';
 import { change, deleteServer } from './server-life.ts';
 import {
   isTrue,
@@ -172,9 +173,10 @@ export function addServers(world: World, service: Service): void {
   addLists(world, service);
   route(service, 'POST', '/servers', (call) => {
     const server = acceptServer(world, call, section(call, 'server'));
+    const requestId = `req-${newId()}`;
     server.actions.unshift({
       action: 'create',
-      requestId: `req-${newId()}`,
+      requestId,
       at_ms: Date.now(),
       userId: call.token.user.id,
     });
@@ -188,7 +190,8 @@ export function addServers(world: World, service: Service): void {
         adminPass: textOf(rowOf(rowOf(call.body)['server'])['adminPass']) || randomText(9),
       },
     };
-    return { status: 202, body, headers: { location: `${world.root()}/compute/v2.1/servers/${server.id}` } };
+    const location = `${world.root()}/compute/v2.1/servers/${server.id}`;
+    return { status: 202, body, headers: { location, 'x-compute-request-id': requestId } };
   });
   route(service, 'GET', '/servers/:id', (call) => ({
     status: 200,
@@ -214,12 +217,16 @@ export function addServers(world: World, service: Service): void {
   );
   route(service, 'POST', '/servers/:id/remote-consoles', (call) => {
     const server = obtainServer(world, call);
-    const { protocol = 'vnc', type = 'novnc' } = rowOf(rowOf(call.body)['remote_console']);
     if (server.vmState !== 'active') throw new SimFault(409, `Instance ${server.id} is not ready`);
-    return {
-      status: 200,
-      body: { remote_console: { protocol, type, url: `${world.root()}/console/${textOf(type)}?token=${newId()}` } },
-    };
+    const { protocol = 'vnc', type = 'novnc' } = rowOf(rowOf(call.body)['remote_console']);
+    if (protocol !== 'vnc' && protocol !== 'serial') throw new SimFault(400, 'Unavailable console type.');
+    const token = newId();
+    world.state.consoles.add(token);
+    const url =
+      protocol === 'serial'
+        ? `${world.root().replace(/^http/, 'ws')}/?token=${token}`
+        : `${world.root()}/vnc_auto.html?path=${encodeURIComponent(`?token=${token}`)}`;
+    return { status: 200, body: { remote_console: { protocol, type, url } } };
   });
   route(service, 'GET', '/servers/:id/os-instance-actions', (call) => {
     const server = obtainServer(world, call);
@@ -244,6 +251,7 @@ export function addServers(world: World, service: Service): void {
       body: { state: 'running', driver: 'libvirt', hypervisor: 'fake', num_cpus: server.flavor.vcpus, uptime: 0 },
     };
   });
+  addMore(world, service);
   addTags(world, service);
   addMetadata(world, service);
   addVolumes(world, service);

@@ -85,6 +85,12 @@ export interface SimState {
   /** Keys `user/name`. */
   readonly keypairs: Map<string, Keypair>;
   readonly computeQuotas: Map<string, Record<string, number>>;
+  /** What guests told of their passwords, encrypted, by server. */
+  readonly passwords: Map<string, string>;
+  /** Tokens of consoles that were given out. */
+  readonly consoles: Set<string>;
+  /** External events that it was told of, by server, the oldest first. */
+  readonly events: Map<string, Row[]>;
   readonly computeServices: Map<string, Row>;
   readonly networks: Map<string, Row>;
   readonly subnets: Map<string, Subnet>;
@@ -133,6 +139,9 @@ export function emptyState(): SimState {
     flavors: new Map(),
     keypairs: new Map(),
     computeQuotas: new Map(),
+    passwords: new Map(),
+    consoles: new Set(),
+    events: new Map(),
     computeServices: new Map(),
     networks: new Map(),
     subnets: new Map(),

@@ -196,6 +196,7 @@ const kinds: Readonly<Record<string, ObjectKind>> = {
     return id;
   }),
   'compute.host_name': cloud(() => 'east'),
+  'compute.migration_id': cloud(() => '1'),
   'compute.moment': cloud(() => '2026-01-01 00:00:00'),
   'compute.hypervisor_id': firstOf('/compute/v2.1/os-hypervisors'),
   'compute.keypair_name': user(async ({ ask }) => {

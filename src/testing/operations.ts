@@ -151,9 +151,6 @@ const BODIES: Readonly<Record<string, (objects: Objects) => { body?: unknown; he
   }),
   'image POST /images/:image_id/members': ({ parent }) => ({ body: { member: parent.tenants.admin.project_id } }),
   'image PUT /images/:image_id/members/:member_id': () => ({ body: { status: 'accepted' } }),
-  'compute POST /servers/:server_id/remote-consoles since .6': () => ({
-    body: { remote_console: { protocol: 'vnc', type: 'novnc' } },
-  }),
 };
 
 /** Attributes that a caller's own objects have; a rule that speaks of others needs an entry here. */

@@ -37,6 +37,8 @@ export interface TestParent {
   readonly roles: Readonly<Record<string, string>>;
   readonly sims: Readonly<Record<string, SimCloud>>;
   readonly cascade: Assembly['cascade'];
+  /** For what needs a port. */
+  readonly server: Assembly['server'];
   readonly services: Assembly['services'];
   readonly db: Awaited<ReturnType<typeof testDatabase>>;
   /** Logs the user in again: after what makes tokens void. */
@@ -87,6 +89,7 @@ export async function testParent(options: TestParentOptions = {}): Promise<TestP
     roles,
     sims,
     cascade: parent.cascade,
+    server: parent.server,
     services: parent.services,
     db,
     login,

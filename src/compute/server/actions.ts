@@ -9,15 +9,18 @@ import { idFromReference } from './boot-request.ts';
 import { act } from './act.ts';
 import { consoleOutput } from './console.ts';
 import type { ServerDependencies } from './dependencies.ts';
-import { askerOf, findServer, withServer } from './lookup.ts';
+import { askerOf, findServer, lockServer, withServer } from './lookup.ts';
+import { moveActions } from './move-actions.ts';
 import { narrowed, view } from './operations.ts';
+import { unshelve } from './unshelve.ts';
 import { ownActions } from './own-actions.ts';
-import { difference, enqueue, footprint, states } from './records.ts';
+import { difference, enqueue, footprint } from './records.ts';
 import type { ServerRow } from './resource.ts';
 import { rules } from './rules.ts';
 import {
   changePasswordSchema,
   consoleOutputSchema,
+  createBackupSchema,
   createImageSchema,
   emptyActionSchema,
   rebootSchema,
@@ -26,6 +29,7 @@ import {
   resizeSchema,
   unshelveSchema,
 } from './schema.ts';
+import { send } from './send.ts';
 import { HARD_REBOOT_TASKS, PLAIN_ACTIONS, requireState } from './state.ts';
 
 /** `POST /servers/:server_id/action`, all of them. */
@@ -37,6 +41,7 @@ export function actionOperations(dependencies: ServerDependencies): Operation[] 
         policy: { name: plain.policy, check: memberOrAdmin(plain.action), description: plain.summary },
         body: emptyActionSchema(plain.action),
         summary: plain.summary,
+        ...(plain.since === undefined ? {} : { since: plain.since }),
         handle: (call) =>
           withServer(dependencies, call, async (tx, row) => {
             requireState(row, call.context, plain);
@@ -47,33 +52,13 @@ export function actionOperations(dependencies: ServerDependencies): Operation[] 
     ...stateActions(dependencies),
     ...sizeActions(dependencies),
     ...contentActions(dependencies),
+    ...moveActions(dependencies),
     ...ownActions(dependencies),
   ];
 }
 
 const memberOrAdmin = (action: string): string =>
   action === 'shelveOffload' ? 'rule:admin' : 'rule:project_member_or_admin';
-
-/** Shows the task and leaves the action to the proxy. */
-async function send(
-  dependencies: ServerDependencies,
-  tx: Tx,
-  row: ServerRow,
-  call: Call,
-  action: string,
-  record: string,
-  body: unknown,
-  becomes: string,
-  patch: Partial<ServerRow> = {},
-): Promise<ServerRow> {
-  return enqueue(tx, dependencies, row, askerOf(call.context), {
-    action,
-    record,
-    body,
-    stateful: true,
-    patch: { ...states(row.vm_state, becomes), ...patch },
-  });
-}
 
 function stateActions(dependencies: ServerDependencies): Operation[] {
   return [
@@ -117,16 +102,7 @@ function stateActions(dependencies: ServerDependencies): Operation[] {
       policy: rules.unshelve,
       body: unshelveSchema,
       summary: 'Unshelve a server',
-      handle: (call) =>
-        withServer(dependencies, call, async (tx, row) => {
-          const vm = ['shelved', 'shelved_offloaded'];
-          requireState(row, call.context, { method: 'unshelve', vm });
-          const zone = call.body?.availability_zone;
-          if (typeof zone === 'string' && zone !== row.zone) {
-            throw badRequest('The requested availability zone is not available');
-          }
-          await send(dependencies, tx, row, call, 'unshelve', 'unshelve', null, 'unshelving');
-        }),
+      handle: (call) => unshelve(dependencies, call),
     }),
     act<{ adminPass: string }>({
       action: 'changePassword',
@@ -196,7 +172,18 @@ async function resize(dependencies: ServerDependencies, call: Call<{ flavorRef: 
       const larger = footprint({ flavor_copy: row.flavor_copy, resize: change_ });
       await dependencies.quotas.reserve(tx, row.project_id, difference(footprint(row), larger));
       const wanted = { flavorRef: flavor.id };
-      await send(dependencies, tx, row, call, 'resize', 'resize', wanted, 'resize_prep', { resize: change_ });
+      await send(
+        dependencies,
+        tx,
+        row,
+        call,
+        'resize',
+        'resize',
+        wanted,
+        'resize_prep',
+        { resize: change_ },
+        { type: 'resize', old_flavor: row.flavor_id, new_flavor: flavor.id },
+      );
     });
   } catch (error) {
     throw error instanceof QuotaExceeded ? quotaFault(error) : error;
@@ -249,6 +236,13 @@ function contentActions(dependencies: ServerDependencies): Operation[] {
         if (call.context.version >= 45) return { image_id: id };
         return new Reply(202, undefined, { location: `${call.context.publicUrl}/image/v2/images/${id}` });
       },
+    }),
+    act<BackupBody>({
+      action: 'createBackup',
+      policy: rules.createBackup,
+      body: createBackupSchema,
+      summary: 'Make a backup of a server, and delete the oldest of its kind',
+      handle: (call) => backup(dependencies, call),
     }),
     act<{ length?: number | string | null } | null>({
       action: 'os-getConsoleOutput',
@@ -316,6 +310,44 @@ async function rebuild(dependencies: ServerDependencies, call: Call<RebuildBody>
   return new Reply(202, { server: answer }, { location: `${context.baseUrl}/servers/${row.id}` });
 }
 
+interface BackupBody {
+  readonly name: string;
+  readonly backup_type: string;
+  readonly rotation: number | string;
+  readonly metadata?: Readonly<Record<string, string>>;
+}
+
+/** Since when a backup's metadata are not counted, and since when the answer says which image it is. */
+const UNCOUNTED_METADATA = 39;
+const ANSWERS_IMAGE = 45;
+
+async function backup(dependencies: ServerDependencies, call: Call<BackupBody>): Promise<unknown> {
+  const { context, body } = call;
+  const { name, backup_type: type, metadata = {} } = body;
+  const keep = Number(body.rotation);
+  await findServer(dependencies, call);
+  if (context.version < UNCOUNTED_METADATA) await requireMetadataQuota(dependencies, context, metadata);
+  const id = await withServer(dependencies, call, async (tx, before) => {
+    if (before.image_id === '') throw badRequest('Backup is not supported for volume-backed instances.');
+    const image = await snapshot(dependencies, tx, before, call, name, metadata, {
+      type,
+      record: 'createBackup',
+      task: 'image_backup',
+    });
+    const row = await lockServer(tx, call);
+    await enqueue(tx, dependencies, row, askerOf(context), {
+      action: 'rotate_backups',
+      record: null,
+      body: { image_id: image, backup_type: type, keep },
+      stateful: false,
+    });
+    return image;
+  });
+  if (context.version >= ANSWERS_IMAGE) return { image_id: id };
+  const location = `${context.publicUrl}/image/v2/images/${id}`;
+  return keep > 0 ? new Reply(202, undefined, { location }) : undefined;
+}
+
 async function snapshot(
   dependencies: ServerDependencies,
   tx: Tx,
@@ -323,9 +355,14 @@ async function snapshot(
   call: Call,
   name: string,
   metadata: Readonly<Record<string, string>>,
+  kind: { readonly type: string; readonly record: string; readonly task: string } = {
+    type: 'snapshot',
+    record: 'createImage',
+    task: 'image_snapshot',
+  },
 ): Promise<string> {
   requireState(row, call.context, {
-    method: 'createImage',
+    method: kind.record,
     vm: ['active', 'stopped', 'paused', 'suspended'],
     lock: false,
   });
@@ -337,7 +374,7 @@ async function snapshot(
     name,
     properties: {
       ...metadata,
-      image_type: 'snapshot',
+      image_type: kind.type,
       instance_uuid: row.id,
       user_id: row.user_id,
       base_image_ref: row.image_id,
@@ -347,6 +384,6 @@ async function snapshot(
     min_disk: row.flavor_copy.disk,
   });
   const body = { name, metadata, image_id: id };
-  await send(dependencies, tx, row, call, 'createImage', 'createImage', body, 'image_snapshot');
+  await send(dependencies, tx, row, call, 'createImage', kind.record, body, kind.task);
   return id;
 }

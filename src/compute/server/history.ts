@@ -1,12 +1,14 @@
 /** The record of what was asked of a server (`os-instance-actions`). */
 import { type RawBuilder, type SqlBool, sql } from 'kysely';
 import { compute } from '../../http/conventions.ts';
-import { badRequest, notFound } from '../../http/fault.ts';
+import { badRequest, Fault, notFound } from '../../http/fault.ts';
 import { type Call, type Operation, operation, type RequestContext } from '../../http/service.ts';
+import { askChild } from './ask.ts';
 import type { ServerDependencies } from './dependencies.ts';
 import { findServer, findServerOrTombstone } from './lookup.ts';
 import { hostIdOf, type ServerRow } from './resource.ts';
 import { inner, rules } from './rules.ts';
+import { tenantWords } from './words.ts';
 
 interface ActionRow {
   readonly id: number;
@@ -20,9 +22,13 @@ interface ActionRow {
   readonly finish_time: string | null;
   readonly result: string | null;
   readonly message: string | null;
+  /** Under which id the child keeps its own record. */
+  readonly child_request_id: string | null;
 }
 
 const PAGE_MAX = 1000;
+/** Since when a child says what became of an event. */
+const EVENT_DETAILS = 84;
 /** Nova writes these with microseconds and no zone. */
 const moment = (iso: string): string => iso.replace(/Z$/, '');
 
@@ -39,21 +45,74 @@ function actionView(context: RequestContext, row: ActionRow): Record<string, unk
   };
 }
 
-function events(context: RequestContext, server: ServerRow, row: ActionRow): Record<string, unknown>[] {
+/** One step of an action, as the parent or the child saw it. */
+interface ActionEvent {
+  readonly event: string;
+  readonly start_time: string;
+  readonly finish_time: string | null;
+  readonly result: string | null;
+  readonly details: string | null;
+}
+
+/**
+ * The steps of an action: those that the child took, under its own names, or where it cannot be asked or knows of none
+ * the one that the parent saw.
+ */
+async function events(
+  dependencies: ServerDependencies,
+  context: RequestContext,
+  server: ServerRow,
+  row: ActionRow,
+): Promise<Record<string, unknown>[]> {
   const all = context.allowed(inner.actionEvents.name);
   const { version } = context;
-  return [
-    {
-      event: `compute_${row.action}`,
-      start_time: moment(row.start_time),
-      finish_time: row.finish_time === null ? null : moment(row.finish_time),
-      result: row.result,
-      ...(all ? { traceback: null } : {}),
-      ...(all && version >= 62 ? { host: server.child } : {}),
-      ...(version >= 62 ? { hostId: hostIdOf(server.project_id, server.child) } : {}),
-      ...(version >= 84 ? { details: row.message } : {}),
-    },
-  ];
+  const own: ActionEvent = {
+    event: `compute_${row.action}`,
+    start_time: moment(row.start_time),
+    finish_time: row.finish_time === null ? null : moment(row.finish_time),
+    result: row.result,
+    details: row.message,
+  };
+  const theirs = await childEvents(dependencies, context, server, row);
+  return (theirs.length > 0 ? theirs : [own]).map(({ details, ...event }) => ({
+    ...event,
+    ...(all ? { traceback: null } : {}),
+    ...(all && version >= 62 ? { host: server.child } : {}),
+    ...(version >= 62 ? { hostId: hostIdOf(server.project_id, server.child) } : {}),
+    ...(version >= 84 ? { details } : {}),
+  }));
+}
+
+/** What the child's record says; nothing while it cannot be asked: the parent's own answer is good without it. */
+async function childEvents(
+  dependencies: ServerDependencies,
+  context: RequestContext,
+  server: ServerRow,
+  row: ActionRow,
+): Promise<readonly ActionEvent[]> {
+  if (row.child_request_id === null || server.child_id === null) return [];
+  try {
+    const answer = await askChild<{ instanceAction?: { events?: readonly Partial<ActionEvent>[] } }>(
+      dependencies,
+      context,
+      server,
+      {
+        method: 'GET',
+        path: `/os-instance-actions/${encodeURIComponent(row.child_request_id)}`,
+        version: EVENT_DETAILS,
+      },
+    );
+    return (answer.instanceAction?.events ?? []).map(({ event, start_time, finish_time, result, details }) => ({
+      event: String(event),
+      start_time: String(start_time),
+      finish_time: finish_time ?? null,
+      result: result ?? null,
+      details: typeof details === 'string' ? tenantWords(server, details) : null,
+    }));
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error;
+    return [];
+  }
 }
 
 /** Deleted servers keep their record since 2.21. */
@@ -91,7 +150,7 @@ export function historyOperations(dependencies: ServerDependencies): Operation[]
         return {
           instanceAction: {
             ...actionView(context, row),
-            ...(shows ? { events: events(context, server, row) } : {}),
+            ...(shows ? { events: await events(dependencies, context, server, row) } : {}),
           },
         };
       },

@@ -1,10 +1,13 @@
 /** Servers: their operations, their proxy, their feeds. */
 import type { Operation, PolicyRule } from '../../http/service.ts';
 import { actionOperations } from './actions.ts';
+import { askedOperations } from './asked.ts';
 import { attachmentOperations } from './attachments.ts';
 import { DESTINATION_RULE, FORCED_HOST_RULE, ZERO_DISK_RULE } from './boot-lookup.ts';
 import type { ServerDependencies } from './dependencies.ts';
+import { externalEventOperations } from './external-events.ts';
 import { historyOperations } from './history.ts';
+import { migrationOperations } from './migrations.ts';
 import { serverOperations } from './operations.ts';
 import { partOperations } from './parts.ts';
 import { serverKind } from './proxy.ts';
@@ -15,6 +18,7 @@ import { serverAudit, serverFeed } from './sync.ts';
 
 export type { ServerDependencies, ServerFlavors, ServerKeypairs } from './dependencies.ts';
 export { act } from './act.ts';
+export { askChild } from './ask.ts';
 export { quotaFault } from './boot.ts';
 export { findServer } from './lookup.ts';
 export { bury } from './records.ts';
@@ -40,6 +44,9 @@ export function createServers(dependencies: ServerDependencies): Servers {
       ...partOperations(dependencies),
       ...attachmentOperations(dependencies),
       ...historyOperations(dependencies),
+      ...askedOperations(dependencies),
+      ...migrationOperations(dependencies),
+      ...externalEventOperations(dependencies),
     ],
     rules: [
       ...Object.values(inner),

@@ -1,28 +1,16 @@
-/** Actions that are the parent's own (locks, states, deletion), and those that are not served. */
-import { badRequest, conflict, notFound } from '../../http/fault.ts';
-import { type Operation, operation, type PolicyRule } from '../../http/service.ts';
+/** Actions that are the parent's own: locks, states, deletion. */
+import { conflict } from '../../http/fault.ts';
+import type { Operation } from '../../http/service.ts';
 import { act } from './act.ts';
 import type { ServerDependencies } from './dependencies.ts';
-import { askerOf, findServer, withServer } from './lookup.ts';
+import { askerOf, withServer } from './lookup.ts';
 import { remove } from './operations.ts';
 import { change, clock, enqueue, faultOf, recordAction, states } from './records.ts';
 import { rules } from './rules.ts';
 import { emptyActionSchema, lockSchema, resetStateSchema } from './schema.ts';
 
-/** Actions that no child need know of, and those that are not served. */
+/** Actions that no child need know of, or that it must not contradict. */
 export function ownActions(dependencies: ServerDependencies): Operation[] {
-  const refused = (action: string, policy: PolicyRule, until?: number): Operation =>
-    act({
-      action,
-      policy,
-      status: 200,
-      ...(until === undefined ? {} : { until }),
-      summary: 'Not served: remote consoles lie in the child',
-      handle: async (call) => {
-        await findServer(dependencies, call);
-        throw badRequest('Unavailable console type.');
-      },
-    });
   return [
     act<{ locked_reason?: string } | null>({
       action: 'lock',
@@ -76,22 +64,6 @@ export function ownActions(dependencies: ServerDependencies): Operation[] {
       body: emptyActionSchema('forceDelete'),
       summary: 'Delete a server in any state',
       handle: (call) => remove(dependencies, call, 'forceDelete'),
-    }),
-    ...['os-getVNCConsole', 'os-getSPICEConsole', 'os-getRDPConsole', 'os-getSerialConsole'].map((action) =>
-      refused(action, rules.remoteConsole, 5),
-    ),
-    operation({
-      method: 'POST',
-      path: '/servers/:server_id/remote-consoles',
-      policy: rules.remoteConsole,
-      since: 6,
-      status: 200,
-      summary: 'Not served: remote consoles lie in the child',
-      handle: async (call) => {
-        const row = await findServer(dependencies, call);
-        if (row.child_id === null) throw notFound(`Instance ${row.id} is not ready`);
-        throw badRequest('Unavailable console type.');
-      },
     }),
   ];
 }

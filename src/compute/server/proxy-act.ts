@@ -7,18 +7,33 @@ import type { ChildContext, Progress } from '../../cascade/contract.ts';
 import type { Tx } from '../../db/database.ts';
 import { minorAt, readServer } from './child.ts';
 import type { ServerDependencies } from './dependencies.ts';
-import { bury, changeQuietly, clock, closeAction, settleResize, states, wantsAttention } from './records.ts';
+import {
+  bury,
+  changeQuietly,
+  clock,
+  closeAction,
+  rememberChildRequest,
+  settleResize,
+  states,
+  wantsAttention,
+} from './records.ts';
 import { type PendingAction, type ServerRow, serverStore } from './resource.ts';
 import { PLAIN_ACTIONS } from './state.ts';
+import { type EventBody, tellEvent } from './proxy-event.ts';
 import { applyServer } from './sync.ts';
 import { isRefusal, refusalWords } from './words.ts';
 
 const VOLUME_POLL_MS = 400;
 const ACTION_MINOR = 90;
+/** From which of the child's microversions on it decides by itself how to move a disk, and where to. */
+const AUTO_BLOCK_MIGRATION = 25;
+const EVACUATE_ANYWHERE = 14;
+const UNSHELVE_TO_ZONE = 77;
 
 const GOALS: Readonly<Record<string, readonly string[]>> = {
   ...Object.fromEntries(PLAIN_ACTIONS.map(({ action, goal }) => [action, goal])),
   resize: ['resized'],
+  migrate: ['resized'],
   confirmResize: ['active', 'stopped'],
   revertResize: ['active', 'stopped'],
   rescue: ['rescued'],
@@ -127,6 +142,7 @@ async function undo(
   const body = (entry.body ?? {}) as Readonly<Record<string, unknown>>;
   switch (entry.action) {
     case 'resize':
+    case 'migrate':
       return row.resize === null ? {} : settleResize(tx, dependencies, row, row.resize.from);
     case 'createImage':
       await dependencies.images.abandonSnapshot(tx, String(body.image_id));
@@ -164,6 +180,24 @@ async function perform(
       const image = await context.ensure('image', body.rescue_image_ref);
       return act(context, row, entry, { ...body, rescue_image_ref: image.child_id });
     }
+    case 'migrate':
+      // Before 2.56 it says nothing; whither, the child knows best.
+      return act(context, row, entry, null);
+    case 'os-migrateLive':
+      return act(context, row, entry, await liveBody(context, body));
+    case 'evacuate':
+      return act(context, row, entry, {
+        ...body,
+        ...((await minorAt(context, ACTION_MINOR)) < EVACUATE_ANYWHERE ? { onSharedStorage: false } : {}),
+      });
+    case 'end_migration':
+      return endMigrations(context, row, entry, body.way === 'complete');
+    case 'rotate_backups':
+      return rotateBackups(dependencies, body as unknown as Rotation);
+    case 'external_event':
+      return tellEvent(dependencies, context, row, entry, body as unknown as EventBody);
+    case 'unshelve':
+      return act(context, row, entry, await unshelveBody(context, body));
     case 'createImage':
       return createImage(dependencies, context, row, entry, body);
     case 'attach_volume':
@@ -196,7 +230,7 @@ async function call<Body>(
   body?: unknown,
   accept?: readonly number[],
 ) {
-  return context.api.call<Body>({
+  const answer = await context.api.call<Body>({
     service: 'compute',
     method,
     path: `/servers/${row.child_id}${path}`,
@@ -206,10 +240,61 @@ async function call<Body>(
     ...(body === undefined ? {} : { body }),
     ...(accept === undefined ? {} : { accept }),
   });
+  if (method !== 'GET') await rememberChildRequest(context.db.query, entry.record_id, answer.headers);
+  return answer;
 }
 
 async function act(context: ChildContext, row: ServerRow, entry: PendingAction, body: unknown): Promise<undefined> {
   await call(context, row, entry, 'POST', '/action', { [entry.action]: body ?? null });
+}
+
+/** Nova's body of a live migration as the child takes it: before 2.25 it asks more and knows no `auto`. */
+async function liveBody(context: ChildContext, body: Readonly<Record<string, unknown>>): Promise<object> {
+  const host = null;
+  if ((await minorAt(context, ACTION_MINOR)) >= AUTO_BLOCK_MIGRATION) {
+    return { host, block_migration: body.block_migration ?? 'auto' };
+  }
+  const block_migration = body.block_migration === 'auto' ? false : (body.block_migration ?? false);
+  return { host, block_migration, disk_over_commit: body.disk_over_commit ?? false };
+}
+
+/** Where the zone was named it is the child's own of that name; a child that takes none chooses. */
+async function unshelveBody(context: ChildContext, body: Readonly<Record<string, unknown>>): Promise<object | null> {
+  if (typeof body.availability_zone !== 'string') return null;
+  const zone = context.childZone(body.availability_zone);
+  if (zone === undefined || (await minorAt(context, ACTION_MINOR)) < UNSHELVE_TO_ZONE) return null;
+  return { availability_zone: zone };
+}
+
+/** Ends the live migrations of the server that the child shows; where it shows none, there is nothing to do. */
+async function endMigrations(
+  context: ChildContext,
+  row: ServerRow,
+  entry: PendingAction,
+  complete: boolean,
+): Promise<Step> {
+  const listed = await call<{ migrations?: { id: number }[] }>(context, row, entry, 'GET', '/migrations');
+  for (const { id } of listed.body.migrations ?? []) {
+    if (complete) await call(context, row, entry, 'POST', `/migrations/${id}/action`, { force_complete: null });
+    else await call(context, row, entry, 'DELETE', `/migrations/${id}`, undefined, [404]);
+  }
+  return undefined;
+}
+
+interface Rotation {
+  readonly image_id: string;
+  readonly backup_type: string;
+  readonly keep: number;
+}
+
+/** Once the newest backup has its data, the oldest ones go; one that failed costs none of them. */
+async function rotateBackups({ db, images }: ServerDependencies, body: Rotation): Promise<Step> {
+  const newest = (await images.known(db.query, [body.image_id])).get(body.image_id);
+  if (newest?.status === 'queued' || newest?.status === 'saving') return 'later';
+  if (newest?.status !== 'active') return undefined;
+  const { backup_type, keep } = body;
+  return async (tx, row) =>
+    images.rotate(tx, { server_id: row.id, project_id: row.project_id, type: backup_type, keep });
 }
 
 async function rebuildBody(

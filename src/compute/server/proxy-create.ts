@@ -2,12 +2,13 @@
  * Making a server in its child. The row remembers that a create was sent before it is sent; whoever finds that note
  * without the child's id looks for the mark, and makes another only when the first has had time to show.
  */
+import { sql } from 'kysely';
 import type { ChildContext, Progress } from '../../cascade/contract.ts';
 import { Gone, SETTLE_MS } from '../../cascade/replicas.ts';
 import { CloudError } from '../../openstack/error.ts';
 import { findByMark, markItem, markTag, minorAt, takesTags } from './child.ts';
 import type { ServerDependencies } from './dependencies.ts';
-import { changeQuietly, clock, failBoot, wantsAttention } from './records.ts';
+import { changeQuietly, clock, failBoot, rememberChildRequest, wantsAttention } from './records.ts';
 import { type ServerRow, serverStore } from './resource.ts';
 import { isRefusal, refusalWords } from './words.ts';
 
@@ -165,6 +166,9 @@ async function post(
       scope: await context.scope(row.project_id),
       ...(context.requestId === undefined ? {} : { requestId: context.requestId }),
     });
+    const { rows } = await sql<{ id: number }>`select id from server_actions
+      where server_id = ${row.id} and action = 'create' order by id limit 1`.execute(db.query);
+    if (rows[0] !== undefined) await rememberChildRequest(db.query, rows[0].id, answer.headers);
     return answer.body.server.id;
   } catch (error) {
     // Nothing came to be where the call never left, or was clearly refused as too much: no need to wait and look.

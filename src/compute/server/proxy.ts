@@ -4,7 +4,7 @@
  */
 import type { ChildContext, HostedKind, Progress } from '../../cascade/contract.ts';
 import { sql } from 'kysely';
-import { deleteServer, findByMark, readServer } from './child.ts';
+import { deleteServer, findByMark, forceDeleteServer, readServer } from './child.ts';
 import type { ServerDependencies } from './dependencies.ts';
 import { performNext } from './proxy-act.ts';
 import { SETTLE_MS } from '../../cascade/replicas.ts';
@@ -66,6 +66,10 @@ async function removeThere(dependencies: ServerDependencies, context: ChildConte
   }
   const server = await readServer(context, row, row.child_id);
   if (server === undefined || server.status === 'DELETED') return finish();
+  // A child that keeps deleted servers for a while: the parent has none that could be restored, and waits for none.
+  if (server['OS-EXT-STS:vm_state'] === 'soft-delete' && server['OS-EXT-STS:task_state'] == null) {
+    await forceDeleteServer(context, row, row.child_id);
+  }
   return { again_ms: DELETE_POLL_MS };
 }
 

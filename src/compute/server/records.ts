@@ -17,13 +17,38 @@ export interface Asker {
   readonly project_id: string;
 }
 
+/** What a record of an action says where the server is moved by it. */
+export interface MigrationRecord {
+  readonly type: 'resize' | 'migration' | 'live-migration' | 'evacuation';
+  readonly old_flavor?: string;
+  readonly new_flavor?: string;
+}
+
 /** Writes down that an action was asked for; returns the record's id. */
-export async function recordAction(tx: Tx, serverId: string, action: string, asker: Asker): Promise<number> {
+export async function recordAction(
+  tx: Tx,
+  serverId: string,
+  action: string,
+  asker: Asker,
+  migration?: MigrationRecord,
+): Promise<number> {
+  const moved = migration === undefined ? null : JSON.stringify({ uuid: randomUUID(), ...migration });
   const { rows } = await sql<{ id: number }>`
-    insert into server_actions (server_id, action, request_id, user_id, project_id)
-    values (${serverId}, ${action}, ${asker.request_id}, ${asker.user_id}, ${asker.project_id})
+    insert into server_actions (server_id, action, request_id, user_id, project_id, migration)
+    values (${serverId}, ${action}, ${asker.request_id}, ${asker.user_id}, ${asker.project_id}, ${moved}::jsonb)
     returning id`.execute(tx);
   return rows[0]?.id ?? 0;
+}
+
+/** Remembers under which id the child keeps its own record of an action. Twice: the last one stands. */
+export async function rememberChildRequest(
+  query: Queryable,
+  recordId: number,
+  headers: Readonly<Record<string, string>>,
+): Promise<void> {
+  const id = headers['x-compute-request-id'] ?? headers['x-openstack-request-id'];
+  if (id === undefined || id.length > 255) return;
+  await sql`update server_actions set child_request_id = ${id} where id = ${recordId}`.execute(query);
 }
 
 /** Writes down how one action ended. Twice: the first ending stands. */
@@ -73,13 +98,15 @@ export async function enqueue(
   asker: Asker,
   wanted: {
     readonly action: string;
-    readonly record: string;
+    /** What the record of actions calls it; null for what stands in none. */
+    readonly record: string | null;
     readonly body: unknown;
     readonly stateful: boolean;
     readonly patch?: Partial<ServerRow>;
+    readonly migration?: MigrationRecord;
   },
 ): Promise<ServerRow> {
-  const record_id = await recordAction(tx, row.id, wanted.record, asker);
+  const record_id = wanted.record === null ? 0 : await recordAction(tx, row.id, wanted.record, asker, wanted.migration);
   const entry: PendingAction = {
     key: randomUUID(),
     action: wanted.action,

@@ -226,6 +226,47 @@ export const rebootSchema = action(
 );
 export const resizeSchema = action('resize', { flavorRef: FLAVOR, 'OS-DCF:diskConfig': DISK_CONFIG }, ['flavorRef']);
 export const createImageSchema = action('createImage', { name: NAME, metadata: METADATA }, ['name']);
+export const createBackupSchema = action(
+  'createBackup',
+  {
+    name: NAME,
+    backup_type: { type: 'string', maxLength: 255 },
+    rotation: { type: ['integer', 'string'], pattern: '^[0-9]+$', minimum: 0, minLength: 1, maxLength: 9 },
+    metadata: METADATA,
+  },
+  ['name', 'backup_type', 'rotation'],
+);
+
+const HOST_OR_NULL = { if: { type: 'null' }, else: HOST };
+const MIGRATE = [
+  emptyActionSchema('migrate'),
+  schemaOf(object({ migrate: { if: { type: 'null' }, else: object({ host: HOST_OR_NULL }) } }, ['migrate'])),
+] as const;
+export const migrateSchema = (version: number): TSchema => (version >= 56 ? MIGRATE[1] : MIGRATE[0]);
+
+const MIGRATE_LIVE = ([from, force]: readonly [number, boolean]): TSchema =>
+  action(
+    'os-migrateLive',
+    {
+      host: HOST_OR_NULL,
+      block_migration: from >= 25 ? { ...BOOLEAN, enum: [...BOOLEAN.enum, 'auto'] } : BOOLEAN,
+      ...(from < 25 ? { disk_over_commit: BOOLEAN } : {}),
+      ...(force ? { force: BOOLEAN } : {}),
+    },
+    ['block_migration', 'host', ...(from < 25 ? ['disk_over_commit'] : [])],
+  );
+const LIVE = { first: MIGRATE_LIVE([1, false]), auto: MIGRATE_LIVE([25, false]), forced: MIGRATE_LIVE([30, true]) };
+export const migrateLiveSchema = (version: number): TSchema =>
+  version < 25 ? LIVE.first : version >= 30 && version < 68 ? LIVE.forced : LIVE.auto;
+
+const EVACUATE = {
+  first: action('evacuate', { host: HOST, onSharedStorage: BOOLEAN, adminPass: PASSWORD }, ['onSharedStorage']),
+  plain: action('evacuate', { host: HOST, adminPass: PASSWORD }),
+  forced: action('evacuate', { host: HOST, adminPass: PASSWORD, force: BOOLEAN }),
+};
+export const evacuateSchema = (version: number): TSchema =>
+  version < 14 ? EVACUATE.first : version >= 29 && version < 68 ? EVACUATE.forced : EVACUATE.plain;
+
 export const changePasswordSchema = action('changePassword', { adminPass: PASSWORD }, ['adminPass']);
 export const resetStateSchema = action('os-resetState', { state: { type: 'string', enum: ['active', 'error'] } }, [
   'state',
@@ -253,14 +294,23 @@ const lockWithReason = schemaOf(
     ['lock'],
   ),
 );
-export const unshelveSchema = (version: number): TSchema => (version >= 77 ? unshelveTo : unshelvePlain);
+export const unshelveSchema = (version: number): TSchema =>
+  version >= 91 ? unshelveToHost : version >= 77 ? unshelveToZone : unshelvePlain;
 const unshelvePlain = emptyActionSchema('unshelve');
-const unshelveTo = schemaOf(
+const unshelveToZone = schemaOf(
+  object({ unshelve: { if: { type: 'null' }, else: object({ availability_zone: NAME }, ['availability_zone']) } }, [
+    'unshelve',
+  ]),
+);
+const unshelveToHost = schemaOf(
   object(
     {
       unshelve: {
         if: { type: 'null' },
-        else: object({ availability_zone: { type: ['string', 'null'], maxLength: 255 }, host: HOST }),
+        else: object({
+          availability_zone: { type: ['string', 'null'], maxLength: 255 },
+          host: { type: 'string', maxLength: 255 },
+        }),
       },
     },
     ['unshelve'],

@@ -116,6 +116,7 @@ export interface PlainAction extends Requirement {
   readonly goal: readonly string[];
   readonly policy: string;
   readonly summary: string;
+  readonly since?: number;
 }
 
 const shelvable = ['active', 'stopped', 'paused', 'suspended'];
@@ -201,6 +202,15 @@ export const PLAIN_ACTIONS: readonly PlainAction[] = [
     goal: ['shelved_offloaded'],
     policy: 'os_compute_api:os-shelve:shelve_offload',
     summary: 'Take a shelved server off its host',
+  },
+  {
+    action: 'restore',
+    method: 'restore',
+    vm: ['soft-delete'],
+    becomes: 'restoring',
+    goal: ['active'],
+    policy: 'os_compute_api:os-deferred-delete:restore',
+    summary: 'Restore a server that its child deleted only softly',
   },
 ];
 

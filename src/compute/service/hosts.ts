@@ -67,7 +67,7 @@ export function parentHosts(): Host[] {
 }
 
 /** Ids that stay the same without being stored: a UUID, and the number that Nova showed before microversion 2.53. */
-export function stableIds(kind: 'service' | 'hypervisor', name: string): { uuid: string; number: number } {
+export function stableIds(kind: 'service' | 'hypervisor' | 'flavor', name: string): { uuid: string; number: number } {
   const bytes = createHash('sha256').update(`headwater ${kind} ${name}`).digest().subarray(0, 16);
   bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x50;
   bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
