@@ -60,7 +60,13 @@ export function createServices(deps: {
   topology: NetworkTopology;
 }) {
   const { db, cascade, log, data_dir, publicUrl, topology } = deps;
-  const identity = createIdentity({ db, publicUrl, conventions, log });
+  const identity = createIdentity({
+    db,
+    publicUrl,
+    conventions,
+    log,
+    credentialKeyFile: join(data_dir, 'credential-keys'),
+  });
   const image = createImage({ db, cascade, data_dir, log });
   const network = createNetwork({ db, cascade, topology, log });
   const volume = createVolume({ db, cascade, images: image.serverImages, log });

@@ -33,7 +33,9 @@ export type Delegation =
       readonly impersonation: boolean;
       readonly trustor_user_id: string;
       readonly trustee_user_id: string;
-    };
+    }
+  /** By an EC2 key. */
+  | { readonly kind: 'ec2credential' };
 
 export interface Identity {
   readonly user: NamedInDomain;

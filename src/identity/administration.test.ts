@@ -277,6 +277,49 @@ describe('domains', () => {
   });
 });
 
+describe('projects that act as domains', () => {
+  it('are the domains, by another name', async () => {
+    const given = { name: 'acting', is_domain: true, domain_id: null, description: 'both' };
+    const { status, body } = await call(admin, 'POST', '/projects', { project: given });
+    const { id } = body.project;
+    const shown = {
+      id,
+      name: 'acting',
+      description: 'both',
+      domain_id: null,
+      parent_id: null,
+      is_domain: true,
+      enabled: true,
+      tags: [],
+      options: {},
+      links: { self: `http://parent/identity/v3/projects/${id}` },
+    };
+    expect([status, body.project]).toEqual([201, shown]);
+    expect((await call(admin, 'GET', `/projects/${id}`)).body.project).toEqual(shown);
+    expect((await call(admin, 'GET', `/domains/${id}`)).body.domain).toMatchObject({ name: 'acting', enabled: true });
+    expect((await call(admin, 'GET', '/projects?is_domain=True&name=acting')).body.projects).toEqual([shown]);
+    expect((await call(admin, 'GET', '/projects?name=acting')).body.projects).toEqual([]);
+    expect((await call(admin, 'GET', '/projects?is_domain=True&domain_id=default')).body.projects).toEqual([]);
+    const within = await create('projects', 'project', { name: 'within', parent_id: id });
+    expect((await call(admin, 'GET', `/projects/${within}`)).body.project).toMatchObject({
+      domain_id: id,
+      parent_id: id,
+    });
+    const wrong = { project: { name: 'x', is_domain: true, domain_id: 'default' } };
+    expect(await answered(call(admin, 'POST', '/projects', wrong))).toEqual([
+      400,
+      'only root projects are allowed to act as domains.',
+    ]);
+    expect((await call(admin, 'DELETE', `/projects/${id}`)).status).toBe(403);
+    const disabled = await call(admin, 'PATCH', `/projects/${id}`, { project: { enabled: false } });
+    expect(disabled.body.project).toEqual({ ...shown, enabled: false });
+    expect((await call(admin, 'DELETE', `/projects/${id}`)).status).toBe(204);
+    expect((await call(admin, 'GET', `/domains/${id}`)).status).toBe(404);
+    expect((await call(member, 'GET', '/projects?is_domain=True')).status).toBe(403);
+    expect((await call(member, 'GET', '/projects/default')).status).toBe(403);
+  });
+});
+
 describe('users and the catalog', () => {
   it('are refused in Keystone’s words', async () => {
     expect(await answered(call(admin, 'POST', '/users', { user: { name: 'alice' } }))).toEqual([

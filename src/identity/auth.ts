@@ -3,7 +3,6 @@ import { sql } from 'kysely';
 import type { Static } from 'typebox';
 import type { Queryable } from '../db/database.ts';
 import { badRequest, Fault, forbidden, notFound } from '../http/fault.ts';
-import type { Delegation } from '../http/identity.ts';
 import { type Call, type Operation, operation, Reply, type Query } from '../http/service.ts';
 import { renderer } from '../resource/render.ts';
 import { collection, type Core, expecting, flag } from './core.ts';
@@ -86,7 +85,7 @@ async function tokenBody(core: Core, token: Token, query: Query): Promise<unknow
   return { token: withCatalog ? { ...body, catalog: await core.catalog.of(token) } : body };
 }
 
-function delegated(delegation: Delegation): Record<string, unknown> {
+function delegated(delegation: NonNullable<Token['subject']['delegation']>): Record<string, unknown> {
   const { kind, id } = delegation;
   if (kind === 'trust') {
     const { impersonation, trustor_user_id, trustee_user_id } = delegation;

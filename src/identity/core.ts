@@ -5,6 +5,7 @@ import { badRequest, conflict, type Fault, forbidden, notFound } from '../http/f
 import type { Call, Convention, Query, RequestContext } from '../http/service.ts';
 import type { Catalog } from './catalog.ts';
 import type { Changes } from './changes.ts';
+import type { CredentialCipher } from './credential-cipher.ts';
 import type { Passwords } from './passwords.ts';
 import { users } from './resources.ts';
 import type { Tokens } from './tokens.ts';
@@ -20,6 +21,7 @@ export interface Core {
   readonly convention: Convention;
   readonly changes: Changes;
   readonly passwords: Passwords;
+  readonly cipher: CredentialCipher;
   readonly tokens: Tokens;
   readonly catalog: Catalog;
   /** Unix time in milliseconds. */

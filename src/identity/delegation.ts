@@ -181,11 +181,11 @@ export const forbiddenAction = (action: string): Fault =>
   forbidden(`You are not authorized to perform the requested action: ${action}.`);
 
 /**
- * What was handed on must not be made lasting: a token by a trust neither makes nor sees application credentials.
+ * What was handed on must not be made lasting: a token by a trust or an EC2 key neither makes nor sees application credentials.
  * @throws Fault 403
  */
 export function refuseTrustToken({ delegation }: Identity): void {
-  if (delegation?.kind === 'trust') {
+  if (delegation?.kind === 'trust' || delegation?.kind === 'ec2credential') {
     throw forbidden('Cannot manage application credentials with a token issued via delegation.');
   }
 }

@@ -63,8 +63,10 @@ async function emptyDomain(core: Core, tx: Tx, id: string): Promise<void> {
   for (const user of await users.select(tx, [sql<SqlBool>`domain_id = ${id}`])) {
     for (const listener of core.userDeleted) await listener(tx, user.id);
   }
-  await sql`delete from identity_trusts
-    where project_id in (select id from identity_projects where domain_id = ${id})`.execute(tx);
+  for (const table of ['identity_trusts', 'identity_credentials']) {
+    await sql`delete from ${sql.table(table)}
+      where project_id in (select id from identity_projects where domain_id = ${id})`.execute(tx);
+  }
   await sql`delete from identity_assignments where target_id = ${id}
     or target_id in (select id from identity_projects where domain_id = ${id})
     or actor_id in (select id from identity_users where domain_id = ${id})

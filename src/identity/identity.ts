@@ -14,10 +14,14 @@ import { catalogOperations } from './catalog-operations.ts';
 import { createCatalog } from './catalog.ts';
 import { createChanges } from './changes.ts';
 import type { Core, ProjectDeletedListener, UserDeletedListener } from './core.ts';
+import { createCredentialCipher } from './credential-cipher.ts';
+import { credentialOperations } from './credentials.ts';
+import { domainConfigOperations } from './domain-config.ts';
 import { domainOperations } from './domains.ts';
 import { grantOperations } from './grants.ts';
 import { groupOperations } from './groups.ts';
 import { createTokenKeys, rotateTokenKeys } from './keys.ts';
+import { limitOperations } from './limits.ts';
 import { createPasswords } from './passwords.ts';
 import type { Scope } from './payload.ts';
 import { policyOperations } from './policies.ts';
@@ -37,6 +41,8 @@ export interface IdentityOptions {
   /** The services that stand in the catalog. */
   readonly conventions: Readonly<Record<string, Convention>>;
   readonly log: Logger;
+  /** The file with the keys under which credentials are encrypted; absent: keys of this process alone. */
+  readonly credentialKeyFile?: string;
   /** Unix time in milliseconds. */
   readonly now?: () => number;
   /** How long a token holds, in seconds; 24 hours. */
@@ -80,12 +86,13 @@ export function createIdentity(options: IdentityOptions): IdentityService {
   const { db, publicUrl, conventions, log, now = Date.now, tokenValidity_s = TOKEN_VALIDITY_S } = options;
   const changes = createChanges(db);
   const passwords = createPasswords();
+  const cipher = createCredentialCipher(options.credentialKeyFile);
   const keys = createTokenKeys(db);
   const tokens = createTokens({ db, keys, changes, now, validity_s: tokenValidity_s });
   const projectDeleted: ProjectDeletedListener[] = [];
   const userDeleted: UserDeletedListener[] = [];
   const catalog = createCatalog(db, changes, now);
-  const core: Core = { db, convention, changes, passwords, tokens, catalog, now, projectDeleted, userDeleted };
+  const core: Core = { db, convention, changes, passwords, cipher, tokens, catalog, now, projectDeleted, userDeleted };
   const service: Service = {
     convention,
     operations: [
@@ -102,6 +109,9 @@ export function createIdentity(options: IdentityOptions): IdentityService {
       ...applicationCredentialOperations(core),
       ...accessRuleOperations(core),
       ...trustOperations(core),
+      ...credentialOperations(core),
+      ...limitOperations(core),
+      ...domainConfigOperations(core),
     ],
   };
   return {

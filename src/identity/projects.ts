@@ -18,6 +18,7 @@ import {
   refuseImmutable,
   refuseOtherDomain,
 } from './core.ts';
+import { alsoDomains } from './domain-projects.ts';
 import { newId, project, type ProjectRow, projects } from './resources.ts';
 import { admin, domainList, getProject } from './rules.ts';
 import { actorsOf } from './subject.ts';
@@ -56,7 +57,6 @@ export function projectOperations(core: Core): Operation[] {
       call.params.project_id === undefined ? listTarget(call.context, call.query) : target(core)(call),
     missing: noProject,
     creating: async (given, context, tx) => {
-      if (given.is_domain === true) throw badRequest('A project that acts as a domain is made as a domain.');
       const id = newId();
       const { domain_id, parent_id } = await placeOf(tx, given, context);
       const row = { ...given, id, domain_id, parent_id } as ProjectRow;
@@ -89,15 +89,14 @@ export function projectOperations(core: Core): Operation[] {
       await sql`delete from identity_assignments where target_id = ${row.id} and scope = 'project'`.execute(tx);
       await sql`update identity_users set default_project = null where default_project = ${row.id}`.execute(tx);
       await dropTrusts(core, tx, sql`project_id = ${row.id}`);
+      await sql`delete from identity_credentials where project_id = ${row.id}`.execute(tx);
       for (const listener of core.projectDeleted) await listener(tx, row.id);
       await core.changes.announce(tx, `project ${row.id}`);
     },
     committed: () => core.changes.apply('all'),
   });
-  return [
-    ...plain.map((op) => (op.method === 'GET' && op.path.endsWith('_id') ? withBranch(core, op) : op)),
-    ...tags(core),
-  ];
+  const withBranches = plain.map((op) => (op.method === 'GET' && op.path.endsWith('_id') ? withBranch(core, op) : op));
+  return [...alsoDomains(core, withBranches), ...tags(core)];
 }
 
 /** Where a new project goes: the domain said, its parent's, or the token's. */

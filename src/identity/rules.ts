@@ -62,3 +62,24 @@ export const trustRules = {
   getRole: rule('get_role_for_trust', OF_EITHER),
   remove: rule('delete_trust', `${ADMIN} or ${OF_TRUSTOR}`),
 };
+
+const OF_CREDENTIAL = 'user_id:%(target.credential.user_id)s';
+const readCredential = `${SYSTEM_READER} or ${OF_CREDENTIAL}`;
+const changeCredential = `${ADMIN} or ${OF_CREDENTIAL}`;
+const memberCredential = `${ADMIN} or (role:member and ${OF_CREDENTIAL})`;
+export const credentialRules = {
+  list: rule('list_credentials', readCredential),
+  get: rule('get_credential', readCredential),
+  create: rule('create_credential', changeCredential),
+  update: rule('update_credential', changeCredential),
+  remove: rule('delete_credential', changeCredential),
+  listEc2: rule('ec2_list_credentials', memberCredential),
+  getEc2: rule('ec2_get_credential', readCredential),
+  createEc2: rule('ec2_create_credential', memberCredential),
+  removeEc2: rule('ec2_delete_credential', changeCredential),
+};
+
+export const getLimit = rule(
+  'get_limit',
+  `${SYSTEM_READER} or domain_id:%(target.limit.domain.id)s or domain_id:%(target.limit.project.domain_id)s or project_id:%(target.limit.project_id)s`,
+);

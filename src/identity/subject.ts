@@ -2,7 +2,7 @@
 import { type RawBuilder, sql } from 'kysely';
 import type { Queryable } from '../db/database.ts';
 import type { Delegation, Identity, NamedInDomain } from '../http/identity.ts';
-import type { Scope } from './payload.ts';
+import type { Method, Scope } from './payload.ts';
 
 export interface NamedRole {
   readonly id: string;
@@ -21,7 +21,7 @@ export interface Subject {
   readonly project: NamedInDomain | undefined;
   readonly domain: { readonly id: string; readonly name: string } | undefined;
   readonly roles: readonly NamedRole[];
-  readonly delegation?: Delegation;
+  readonly delegation?: Exclude<Delegation, { readonly kind: 'ec2credential' }>;
   /** When what was delegated ends, Unix time in seconds. */
   readonly ends_at_s?: number | undefined;
 }
@@ -130,6 +130,7 @@ export function identityOf(
   scope: Scope,
   expires_at_s: number,
   auditIds: readonly string[],
+  methods: readonly Method[],
 ): Identity {
   const roles = subject.roles.map(({ name }) => name);
   return {
@@ -142,7 +143,7 @@ export function identityOf(
     isAdmin: roles.includes('admin') && (scope.kind === 'project' || scope.kind === 'system'),
     expires_at_ms: expires_at_s * 1000,
     auditIds,
-    delegation: subject.delegation,
+    delegation: subject.delegation ?? (methods.includes('ec2credential') ? { kind: 'ec2credential' } : undefined),
   };
 }
 

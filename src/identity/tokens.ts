@@ -76,7 +76,7 @@ export function createTokens({ db, keys, changes, now, validity_s }: TokenOption
   const tokenOf = (payload: TokenPayload, subject: Subject): Token => ({
     payload,
     subject,
-    identity: identityOf(subject, payload.scope, payload.expires_at_s, payload.audit_ids),
+    identity: identityOf(subject, payload.scope, payload.expires_at_s, payload.audit_ids, payload.methods),
   });
 
   async function look(text: string): Promise<Token | undefined> {

@@ -170,7 +170,8 @@ export function trustOperations(core: Core): Operation[] {
 
 /** An application credential was given for less than its user's whole rights: trusts could give more. @throws Fault 403 */
 function refuseDelegated({ delegation }: Identity): void {
-  if (delegation?.kind === 'application_credential') throw forbiddenAction('Delegated tokens cannot manage trusts.');
+  if (delegation !== undefined && delegation.kind !== 'trust')
+    throw forbiddenAction('Delegated tokens cannot manage trusts.');
 }
 
 async function create(core: Core, given: Given, context: RequestContext): Promise<unknown> {

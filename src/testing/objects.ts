@@ -149,6 +149,15 @@ const kinds: Readonly<Record<string, ObjectKind>> = {
     const url = `/identity/v3/users/${parent.tenants[owner].user_id}/application_credentials`;
     return (await ask('mine', 'POST', url, { application_credential: { name: word(), access_rules } })).id;
   }),
+  'identity.access': user(async ({ ask, parent, owner }) => {
+    const { user_id, project_id } = parent.tenants[owner];
+    const url = `/identity/v3/users/${user_id}/credentials/OS-EC2`;
+    return (await ask('mine', 'POST', url, { tenant_id: project_id })).access;
+  }),
+  'identity.credential_id': user(async ({ ask, parent, owner }) => {
+    const credential = { type: 'sample', blob: 'sample', user_id: parent.tenants[owner].user_id };
+    return (await ask('mine', 'POST', '/identity/v3/credentials', { credential })).id;
+  }),
   'identity.domain_id': admins('/identity/v3/domains', 'domain'),
   'identity.endpoint_id': cloud(async ({ ask, id }) => {
     const service_id = await id('service_id', 'identity');
@@ -156,7 +165,21 @@ const kinds: Readonly<Record<string, ObjectKind>> = {
     return (await ask('admin', 'POST', '/identity/v3/endpoints', { endpoint })).id;
   }),
   'identity.group_id': admins('/identity/v3/groups', 'group', { domain_id: 'default' }),
+  'identity.group': cloud(async ({ ask, id }) => {
+    const config = { identity: { driver: 'sql', list_limit: 1 } };
+    await ask('admin', 'PUT', `/identity/v3/domains/${await id('domain_id', 'identity')}/config`, { config });
+    return 'identity';
+  }),
   'identity.implied_role_id': role,
+  'identity.limit_id': project(async ({ ask, id, parent, owner }) => {
+    const url = `/identity/v3/registered_limits/${await id('registered_limit_id', 'identity')}`;
+    const { service_id, resource_name } = await ask('admin', 'GET', url);
+    const { project_id } = parent.tenants[owner];
+    const limits = [{ service_id, resource_name, project_id, resource_limit: 1 }];
+    return (await ask('admin', 'POST', '/identity/v3/limits', { limits }))[0].id;
+  }),
+  'identity.option': cloud(() => 'driver'),
+  'identity.password_option': cloud(() => 'password_regex'),
   'identity.policy_id': cloud(async ({ ask }) => {
     const policy = { blob: '{}', type: 'application/json' };
     return (await ask('admin', 'POST', '/identity/v3/policies', { policy })).id;
@@ -168,6 +191,12 @@ const kinds: Readonly<Record<string, ObjectKind>> = {
   'identity.region_id': cloud(
     async ({ ask }) => (await ask('admin', 'POST', '/identity/v3/regions', { region: { id: word() } })).id,
   ),
+  'identity.registered_limit_id': cloud(async ({ ask, id }) => {
+    const registered_limits = [
+      { service_id: await id('service_id', 'identity'), resource_name: word(), default_limit: 1 },
+    ];
+    return (await ask('admin', 'POST', '/identity/v3/registered_limits', { registered_limits }))[0].id;
+  }),
   'identity.service_id': admins('/identity/v3/services', 'service', { type: 'sample' }),
   'identity.user_id': admins('/identity/v3/users', 'user', { domain_id: 'default', password: 'victim-password-0451' }),
   'identity.trust_id': user(async ({ ask, parent, owner }) => {
