@@ -4,6 +4,7 @@ import { check, type CheckOptions } from './check/check.ts';
 import { ConfigError } from './config.ts';
 import { demo } from './demo.ts';
 import { writeCoverage } from './docs.ts';
+import { type BootstrapOptions, bootstrapParent, rotateKeys } from './identity.ts';
 import { serve } from './serve.ts';
 import { printedTrace, TRACE_KINDS, type TraceOptions } from './trace/trace.ts';
 
@@ -48,6 +49,25 @@ program
   .option('--json', 'print JSON')
   .action(async (kind: string, id: string, options: TraceOptions) => {
     process.exitCode = await printedTrace(kind, id, options);
+  });
+
+program
+  .command('bootstrap')
+  .description('make the database, the administrator and the catalog, as far as they are not there')
+  .option('-c, --config <file>', 'the configuration file', 'headwater.yaml')
+  .option('--recover', 'give the administrator a new password, and the roles that they had at first')
+  .action(async (options: BootstrapOptions) => {
+    process.stdout.write(await bootstrapParent(options));
+  });
+
+program
+  .command('keys')
+  .description('the keys that tokens are signed with')
+  .command('rotate')
+  .description('sign with a new key; tokens signed with the last ones hold on')
+  .option('-c, --config <file>', 'the configuration file', 'headwater.yaml')
+  .action(async (options: { config: string }) => {
+    process.stdout.write(await rotateKeys(options));
   });
 
 program

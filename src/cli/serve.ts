@@ -22,7 +22,8 @@ export async function serve(options: { readonly config: string; readonly proxies
   await untilStopped(parent);
 }
 
-function adminPassword(variable: string | undefined): string | undefined {
+/** The password that the environment gives; throws ConfigError where it does not although it should. */
+export function adminPassword(variable: string | undefined): string | undefined {
   if (variable === undefined) return undefined;
   const password = process.env[variable];
   if (password === undefined || password === '') {

@@ -112,7 +112,8 @@ const inEffect = (userId: string | undefined): RawBuilder<unknown> => sql`member
   )`;
 
 function conditions(query: Query, context: RequestContext, effective: boolean): RawBuilder<unknown>[] {
-  const all: RawBuilder<unknown>[] = [sql`true`];
+  // A domain's own roles are there for what they imply, and are in effect nothing themselves.
+  const all: RawBuilder<unknown>[] = [effective ? sql`r.domain_id is null` : sql`true`];
   const value = (name: string): string | undefined => first(query, name) || undefined;
   const userId = value('user.id');
   const groupId = value('group.id');

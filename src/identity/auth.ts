@@ -61,7 +61,7 @@ async function useTrust(query: Queryable, id: string): Promise<void> {
 }
 
 /** The token as Keystone describes it. */
-async function tokenBody(core: Core, token: Token, query: Query): Promise<unknown> {
+export async function tokenBody(core: Core, token: Token, query: Query): Promise<unknown> {
   const { payload, subject } = token;
   const { kind } = payload.scope;
   const body = {
@@ -105,15 +105,16 @@ function heedsAccessRules(headers: Call['headers']): boolean {
 function subjectOperations(core: Core): Operation[] {
   const subjectOf = async ({ headers }: Pick<Call<unknown>, 'headers'>): Promise<Token | undefined> =>
     core.tokens.find(headers['x-subject-token'] ?? '');
-  const target = async (call: Call<unknown>) => {
-    const subject = await subjectOf(call);
-    return { target: subject === undefined ? {} : { token: { user_id: subject.payload.user_id } } };
-  };
   const required = async (call: Call<unknown>): Promise<Token> => {
     if (call.headers['x-subject-token'] === undefined) throw notFound('No token in the request');
     const token = await subjectOf(call);
     if (token === undefined) throw notFound('Could not recognize Fernet token');
     return token;
+  };
+  const target = async (call: Call<unknown>) => {
+    if (call.headers['x-subject-token'] === undefined) return { target: {} };
+    // That it is no token everybody may know, and is told before any rule is asked.
+    return { target: { token: { user_id: (await required(call)).payload.user_id } } };
   };
   const show = async (call: Call<unknown>) => {
     const token = await required(call);

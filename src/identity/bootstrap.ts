@@ -48,10 +48,7 @@ export async function bootstrap(options: BootstrapOptions): Promise<boolean> {
     const projectId = await ensureProject(tx);
     const userId = await ensureUser(tx, password);
     if (userId !== undefined) {
-      const role = roleIds.get('admin') as string;
-      await sql`insert into identity_assignments (actor, actor_id, scope, target_id, role_id)
-        values ('user', ${userId}, 'project', ${projectId}, ${role}), ('user', ${userId}, 'system', 'all', ${role})
-        on conflict do nothing`.execute(tx);
+      await assign(tx, userId, projectId, roleIds.get('admin') as string);
     }
     await ensureCatalog(tx, options.publicUrl, options.conventions);
     await changes.announce(tx, 'all');
@@ -59,6 +56,28 @@ export async function bootstrap(options: BootstrapOptions): Promise<boolean> {
   });
   changes.apply('all');
   return made;
+}
+
+/**
+ * Gives the administrator a password (its hash) and back what `bootstrap` gave them: an enabled account, and the role
+ * admin on the project admin and the system. What they have beside that stays.
+ */
+export async function recoverAdministrator(tx: Tx, password: string): Promise<void> {
+  const role = (await ensureRoles(tx)).get('admin') as string;
+  const projectId = await ensureProject(tx);
+  await sql`update identity_domains set enabled = true where id = ${DOMAIN}`.execute(tx);
+  await sql`update identity_projects set enabled = true where id = ${projectId}`.execute(tx);
+  const { rows } = await sql<{ id: string }>`update identity_users
+    set password = ${password}, enabled = true, token_generation = token_generation + 1, updated_at = clock_timestamp()
+    where name = 'admin' and domain_id = ${DOMAIN} returning id`.execute(tx);
+  const userId = rows[0]?.id ?? ((await ensureUser(tx, password)) as string);
+  await assign(tx, userId, projectId, role);
+}
+
+async function assign(tx: Tx, userId: string, projectId: string, role: string): Promise<void> {
+  await sql`insert into identity_assignments (actor, actor_id, scope, target_id, role_id)
+    values ('user', ${userId}, 'project', ${projectId}, ${role}), ('user', ${userId}, 'system', 'all', ${role})
+    on conflict do nothing`.execute(tx);
 }
 
 async function ensureRoles(tx: Tx): Promise<ReadonlyMap<string, string>> {

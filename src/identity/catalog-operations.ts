@@ -89,19 +89,50 @@ export function catalogOperations(core: Core): Operation[] {
       remove: admin('delete_endpoint'),
     },
     missing: missing('endpoint'),
-    creating: async (given, _context, tx) => {
+    creating: async (asked, _context, tx) => {
+      const given = await withRegion(tx, asked);
       await checkEndpoint(tx, given);
       await announce(tx);
       return { ...given, id: newId(), region_id: given.region_id ?? null } as EndpointRow;
     },
-    updating: async (_before, given, _context, tx) => {
+    updating: async (_before, asked, _context, tx) => {
+      const given = await withRegion(tx, asked);
       await checkEndpoint(tx, given);
       await announce(tx);
       return given;
     },
     removing: async (_row, _context, tx) => announce(tx),
   };
-  return [...crudOperations(region), ...crudOperations(service), ...crudOperations(endpoint)];
+  const ofRegions = crudOperations(region);
+  return [...ofRegions, ...putRegion(ofRegions), ...crudOperations(service), ...crudOperations(endpoint)];
+}
+
+/** `PUT /regions/{id}`: a region whose id stands in the path. */
+function putRegion(ofRegions: readonly Operation[]): Operation[] {
+  return ofRegions
+    .filter(({ method }) => method === 'POST')
+    .map((create) => ({
+      ...create,
+      method: 'PUT',
+      path: '/regions/:region_id',
+      summary: 'Create a region of a chosen id',
+      handle: async (call) => {
+        const { region } = call.body as { region: { id?: string } };
+        const id = call.params.region_id as string;
+        if (region.id !== undefined && region.id !== id) {
+          throw badRequest(`Conflicting region IDs specified: "${id}" != "${region.id}"`);
+        }
+        return create.handle({ ...call, body: { region: { ...region, id } } });
+      },
+    }));
+}
+
+/** Old clients name a region that may not be there yet. */
+async function withRegion(tx: Tx, { region_name, ...given }: Partial<EndpointRow>): Promise<Partial<EndpointRow>> {
+  if (region_name === undefined || region_name === null || (given.region_id ?? null) !== null) return given;
+  await sql`insert into identity_regions (id, body) values (${region_name}, '{"description": ""}')
+    on conflict do nothing`.execute(tx);
+  return { ...given, region_id: region_name };
 }
 
 async function requireRegion(tx: Queryable, id: string | null): Promise<void> {

@@ -4,11 +4,18 @@ import { sql } from 'kysely';
 import type { Db, Queryable } from '../db/database.ts';
 import type { Convention } from '../http/service.ts';
 import type { Changes } from './changes.ts';
+import { endpointsOf } from './endpoint-filters.ts';
 import type { Token } from './tokens.ts';
 
 export const REGION = 'RegionOne';
 const INTERFACES = ['public', 'internal', 'admin'] as const;
 const TTL_MS = 10_000;
+
+/** The whole catalog, and whether any project sees but a part of it. */
+interface Known {
+  readonly rows: readonly CatalogRow[];
+  readonly isFiltered: boolean;
+}
 
 interface CatalogRow {
   service_id: string;
@@ -37,23 +44,26 @@ export interface Catalog {
 
 /** @param now Unix time in milliseconds */
 export function createCatalog(db: Db, changes: Changes, now: () => number): Catalog {
-  let known: { readonly rows: Promise<readonly CatalogRow[]>; readonly until_ms: number } | undefined;
+  let known: { readonly read: Promise<Known>; readonly until_ms: number } | undefined;
   changes.onChange((change) => {
     if (change === 'catalog' || change === 'all') known = undefined;
   });
   return {
     async of({ payload }) {
       if (known === undefined || known.until_ms <= now()) {
-        known = { rows: readCatalog(db.query), until_ms: now() + TTL_MS };
+        known = { read: readCatalog(db.query), until_ms: now() + TTL_MS };
       }
       const reading = known;
-      const rows = await reading.rows.catch((error: unknown) => {
+      const { rows, isFiltered } = await reading.read.catch((error: unknown) => {
         if (known === reading) known = undefined;
         throw error;
       });
       const project = payload.scope.kind === 'project' ? payload.scope.id : undefined;
-      return rows.map((row) => ({
-        endpoints: row.endpoints.flatMap((endpoint) => {
+      const shown = isFiltered && project !== undefined ? await endpointsOf(db.query, project) : new Set<string>();
+      const isShown = ({ id }: { id: string }): boolean => shown.size === 0 || shown.has(id);
+      const within = shown.size === 0 ? rows : rows.filter(({ endpoints }) => endpoints.some(isShown));
+      return within.map((row) => ({
+        endpoints: row.endpoints.filter(isShown).flatMap((endpoint) => {
           const url = fill(endpoint.url, project, payload.user_id);
           return url === undefined ? [] : [{ ...endpoint, url, region: endpoint.region_id }];
         }),
@@ -71,14 +81,16 @@ function fill(url: string, project: string | undefined, user: string): string | 
   return url.replace(/[%$]\((?:project|tenant)_id\)s/g, project ?? '').replace(/[%$]\(user_id\)s/g, user);
 }
 
-async function readCatalog(query: Queryable): Promise<readonly CatalogRow[]> {
+async function readCatalog(query: Queryable): Promise<Known> {
   const { rows } = await sql<CatalogRow>`
     select s.id as service_id, s.type, s.name, coalesce(json_agg(
       json_build_object('id', e.id, 'interface', e.interface, 'region_id', e.region_id, 'url', e.url) order by e.id
     ) filter (where e.id is not null), '[]'::json) as endpoints
     from identity_services s left join identity_endpoints e on e.service_id = s.id and e.enabled
     where s.enabled group by s.id order by s.type, s.id`.execute(query);
-  return rows;
+  const filtered = await sql<{ is: boolean }>`select exists (select 1 from identity_project_endpoints)
+    or exists (select 1 from identity_project_endpoint_groups) as is`.execute(query);
+  return { rows, isFiltered: filtered.rows[0]?.is === true };
 }
 
 /**

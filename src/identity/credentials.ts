@@ -50,7 +50,7 @@ export interface Credential {
 }
 
 /** What an EC2 key's blob says. */
-interface Ec2Blob {
+export interface Ec2Blob {
   readonly access: string;
   readonly secret?: string;
   readonly trust_id?: string | null;
@@ -308,6 +308,15 @@ async function insert(core: Core, tx: Tx, made: Credential): Promise<void> {
 async function remove(core: Core, id: string): Promise<void> {
   const { numAffectedRows } = await sql`delete from identity_credentials where id = ${id}`.execute(core.db.query);
   if (numAffectedRows !== 1n) throw noCredential(id);
+}
+
+/** The EC2 credential of an access key, with what its blob says. @throws Fault 404 where there is none */
+export async function findEc2(core: Core, access: string): Promise<Credential & { readonly keys: Ec2Blob }> {
+  const id = idOfAccess(access);
+  const [row] = await select(core.db.query, sql`id = ${id} and type = ${EC2}`);
+  if (row === undefined) throw noCredential(id);
+  const credential = await opened(core, row);
+  return { ...credential, keys: ec2BlobOf(credential.blob) };
 }
 
 /** A user's credentials of a type, in the clear. */

@@ -9,7 +9,7 @@ import { assignmentOperations } from './assignments.ts';
 import { accessRuleOperations } from './access-rules.ts';
 import { applicationCredentialOperations } from './application-credentials.ts';
 import { authOperations } from './auth.ts';
-import { bootstrap } from './bootstrap.ts';
+import { bootstrap, recoverAdministrator } from './bootstrap.ts';
 import { catalogOperations } from './catalog-operations.ts';
 import { createCatalog } from './catalog.ts';
 import { createChanges } from './changes.ts';
@@ -18,10 +18,13 @@ import { createCredentialCipher } from './credential-cipher.ts';
 import { credentialOperations } from './credentials.ts';
 import { domainConfigOperations } from './domain-config.ts';
 import { domainOperations } from './domains.ts';
+import { ec2TokenOperations } from './ec2-tokens.ts';
+import { endpointFilterOperations } from './endpoint-filters.ts';
 import { grantOperations } from './grants.ts';
 import { groupOperations } from './groups.ts';
 import { createTokenKeys, rotateTokenKeys } from './keys.ts';
 import { limitOperations } from './limits.ts';
+import { consumerOperations } from './oauth-consumers.ts';
 import { createPasswords } from './passwords.ts';
 import type { Scope } from './payload.ts';
 import { policyOperations } from './policies.ts';
@@ -59,8 +62,13 @@ export interface IdentityService {
    * @throws Fault 401 where the user is not there, disabled, or has no role in the scope
    */
   issueFor(userId: string, scope: Scope): Promise<string>;
-  /** Makes the staged token key primary in every process. */
-  rotateTokenKeys(): Promise<void>;
+  /**
+   * Gives the administrator a password, and back the account and the roles that they have at first. All of their tokens
+   * are void.
+   */
+  recoverAdministrator(password: string): Promise<void>;
+  /** Makes the staged token key primary in every process; gives its number, and that of the oldest that still verifies. */
+  rotateTokenKeys(): Promise<{ readonly primary: number; readonly oldest: number }>;
   /** Has a listener called in the transaction that deletes a project; what it throws stands against the deletion. */
   onProjectDeleted(listener: ProjectDeletedListener): void;
   /** The same for a user. */
@@ -112,6 +120,9 @@ export function createIdentity(options: IdentityOptions): IdentityService {
       ...credentialOperations(core),
       ...limitOperations(core),
       ...domainConfigOperations(core),
+      ...endpointFilterOperations(core),
+      ...consumerOperations(core),
+      ...ec2TokenOperations(core),
     ],
   };
   return {
@@ -128,12 +139,22 @@ export function createIdentity(options: IdentityOptions): IdentityService {
       const generation = rows[0]?.generation ?? 0;
       return (await tokens.issue({ user_id: userId, scope, methods: ['password'], generation })).text;
     },
-    async rotateTokenKeys() {
+    async recoverAdministrator(password) {
+      const hash = await passwords.hash(password);
       await db.transaction(async (tx) => {
-        await rotateTokenKeys(tx);
+        await recoverAdministrator(tx, hash);
+        await changes.announce(tx, 'all');
+      });
+      changes.apply('all');
+    },
+    async rotateTokenKeys() {
+      const numbers = await db.transaction(async (tx) => {
+        const rotated = await rotateTokenKeys(tx);
         await changes.announce(tx, 'keys');
+        return rotated;
       });
       changes.apply('keys');
+      return numbers;
     },
     onProjectDeleted: (listener) => void projectDeleted.push(listener),
     onUserDeleted: (listener) => void userDeleted.push(listener),

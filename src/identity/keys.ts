@@ -69,12 +69,16 @@ export async function ensureTokenKeys(tx: Queryable): Promise<void> {
 /**
  * Makes the staged key primary and stages a new one. Every process has known the staged key since the last rotation, so
  * none meets a token that it can't read; keys beyond the newest four are dropped, and the tokens they signed with them.
+ * @returns the number of the key that signs now, and of the oldest that still verifies
  */
-export async function rotateTokenKeys(tx: Queryable): Promise<void> {
+export async function rotateTokenKeys(tx: Queryable): Promise<{ primary: number; oldest: number }> {
   await sql`lock table identity_token_keys in share row exclusive mode`.execute(tx);
   await sql`update identity_token_keys set id = (select max(id) + 1 from identity_token_keys), created_at = clock_timestamp()
     where id = 0`.execute(tx);
   await tx.insertInto('identity_token_keys').values({ id: 0, key: newFernetKey() }).execute();
   await sql`delete from identity_token_keys where id > 0
     and id <= (select max(id) from identity_token_keys) - ${ACTIVE_KEYS}`.execute(tx);
+  const { rows } = await sql<{ primary: number; oldest: number }>`
+    select max(id) as primary, min(id) as oldest from identity_token_keys where id > 0`.execute(tx);
+  return rows[0] ?? { primary: 0, oldest: 0 };
 }

@@ -212,7 +212,8 @@ export const endpoint = resource({
     }),
     service_id: field(Id, { create: 'required', update: true, filter: true }),
     region_id: field(nullable(RegionId), { create: 'optional', update: true, filter: true }),
-    /** The region's old name. */
+    /** The region's old name; taken too, and then the region is made where there is none. */
+    region_name: field(nullable(RegionId), { name: 'region', create: 'optional', update: true, show: 'never' }),
     region: computed<{ region_id: string | null }>((row) => row.region_id),
     enabled: field(Type.Boolean(), { create: 'optional', update: true, default: true, column: true }),
     links: selfLink('endpoints'),

@@ -165,8 +165,9 @@ function implications(core: Core): Operation[] {
       summary: 'Let a role imply another',
       handle: async ({ context, params }) => {
         const { prior, implied } = await pair(params);
-        // To imply the administrator would make administrators of all who hold the prior role.
-        if (implied.name === 'admin') throw forbidden(`${implied.id} cannot be an implied roles.`);
+        // A role of the whole cloud means the same everywhere; to imply the administrator would make administrators of all who hold the prior role.
+        const widens = prior.domain_id === null && implied.domain_id !== null;
+        if (implied.name === 'admin' || widens) throw forbidden(`${implied.id} cannot be an implied roles.`);
         if (prior.id === implied.id) throw new Fault(409, 'A role cannot imply itself.');
         await core.db.transaction(async (tx) => {
           await sql`insert into identity_implied_roles (prior_role_id, implied_role_id)

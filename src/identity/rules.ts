@@ -8,6 +8,8 @@ const rule = (name: string, check: string): PolicyRule => ({ name: `identity:${n
 /** A reader of the domain that the target names under this path. */
 const domainReader = (path: string): string => `(role:reader and domain_id:%(target.${path})s)`;
 
+/** Also services on their own behalf. */
+export const adminOrService = (name: string): PolicyRule => rule(name, `${ADMIN} or rule:service_role`);
 /** For what each signed-in user may do. */
 export const ANYBODY = (name: string): PolicyRule => rule(name, '@');
 export const admin = (name: string): PolicyRule => rule(name, ADMIN);

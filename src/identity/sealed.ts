@@ -7,9 +7,8 @@ import type { Sealed } from './credential-cipher.ts';
 export const seal = (core: Core, text: string, id: string): Promise<Sealed> =>
   core.cipher.seal(text, id, async () => {
     const { rows } = await sql`
-      select 1 from identity_credentials union all select 1 from identity_domain_configs limit 1`.execute(
-      core.db.query,
-    );
+      select 1 from identity_credentials union all select 1 from identity_domain_configs
+      union all select 1 from identity_oauth_consumers limit 1`.execute(core.db.query);
     return rows.length === 0;
   });
 

@@ -159,6 +159,13 @@ const kinds: Readonly<Record<string, ObjectKind>> = {
     return (await ask('mine', 'POST', '/identity/v3/credentials', { credential })).id;
   }),
   'identity.domain_id': admins('/identity/v3/domains', 'domain'),
+  'identity.consumer_id': cloud(
+    async ({ ask }) => (await ask('admin', 'POST', '/identity/v3/OS-OAUTH1/consumers', { consumer: {} })).id,
+  ),
+  'identity.endpoint_group_id': cloud(async ({ ask }) => {
+    const endpoint_group = { name: word(), filters: { interface: 'public' } };
+    return (await ask('admin', 'POST', '/identity/v3/OS-EP-FILTER/endpoint_groups', { endpoint_group })).id;
+  }),
   'identity.endpoint_id': cloud(async ({ ask, id }) => {
     const service_id = await id('service_id', 'identity');
     const endpoint = { service_id, interface: 'public', url: 'http://sample.test' };
