@@ -24,7 +24,8 @@ const topology: NetworkTopology = {
   ],
 };
 const { call, make, db, cascade, sims, serverNetworks } = await networkTest(['east', 'west'], topology);
-const context = { requestId: 'req-1', identity: identities.alice, log: silent } as unknown as RequestContext;
+const contextOf = (who: 'alice' | 'bob') =>
+  ({ requestId: 'req-1', identity: identities[who], log: silent }) as unknown as RequestContext;
 await cascade.start();
 
 type Row = Record<string, unknown>;
@@ -61,7 +62,9 @@ function cells(trace: Trace, kind: string, name: string, id?: string): Record<st
   );
 }
 
-async function boot(child: string, network_id: string, server_id = randomUUID()): Promise<string> {
+async function boot(child: string, network_id: string, who: 'alice' | 'bob' = 'alice'): Promise<string> {
+  const server_id = randomUUID();
+  const context = contextOf(who);
   const resolved = await serverNetworks.resolve(db.query, context, [{ network_id }]);
   const ports = await db.transaction((tx) =>
     serverNetworks.attach(tx, context, resolved, { server_id, child, zone: child, security_groups: undefined }),
@@ -210,6 +213,28 @@ describe('headwater network trace', () => {
     const lost = await look('network', network);
     expect(cells(lost, 'ports', 'ports')).toEqual({ east: '1 / 2' });
     expect(cells(lost, 'ports', 'missing')).toEqual({ east: `${two} / null` });
+  });
+
+  it('shows whether a child admits the members that a group has in other children', async () => {
+    const ports: string[] = [];
+    for (const child of ['east', 'west']) {
+      const network = (await make('bob', 'network', { availability_zone_hints: [child] })).id as string;
+      await make('bob', 'subnet', {
+        network_id: network,
+        ip_version: 4,
+        cidr: child === 'east' ? '10.7.0.0/24' : '10.8.0.0/24',
+      });
+      ports.push(await boot(child, network, 'bob'));
+    }
+    const [near = ''] = ports;
+    await eventually(async () => {
+      const trace = await look('port', near);
+      expect([trace.differences, cells(trace, 'remote_members', 'addresses')]).toEqual([0, { east: '1', west: '1' }]);
+    });
+    for (const group of sim('east').state.addressGroups.values()) Object.assign(group, { addresses: ['10.7.9.9/32'] });
+    const broken = await look('port', near);
+    expect(cells(broken, 'remote_members', 'missing').east).toMatch(/^10\.8\.0\.\d+\/32 \/ null$/);
+    expect(cells(broken, 'remote_members', 'too many').east).toBe('10.7.9.9/32 / null');
   });
 
   it('holds stretched networks to one segment, and shows each child its own addresses', async () => {

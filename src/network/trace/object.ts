@@ -5,6 +5,8 @@ import { floatingIps } from '../floating-ip-resource.ts';
 import type { NetworkRow } from '../network-resource.ts';
 import { TENANT_MTU } from '../networks.ts';
 import type { PortRow } from '../port-resource.ts';
+import { isKeptAsRules } from '../address-group/kept.ts';
+import { addressesElsewhere, REMOTE_MEMBERS } from '../remote-member/members.ts';
 import { type SecurityGroupRow, securityGroupStore } from '../security-group-resource.ts';
 import { isStretched, physicalOf } from '../stretched/place.ts';
 import type { SubnetRow } from '../subnet-resource.ts';
@@ -13,7 +15,18 @@ import { addressesOf, gatewaysOf } from './address.ts';
 import type { Shown } from './ask.ts';
 import type { TraceSection } from './contract.ts';
 import { parentIds } from './copies.ts';
-import { type Attribute, askCopies, listIn, section, set, tableOf, text, type TraceParts, yes } from './section.ts';
+import {
+  type Attribute,
+  askCopies,
+  few,
+  listIn,
+  section,
+  set,
+  tableOf,
+  text,
+  type TraceParts,
+  yes,
+} from './section.ts';
 
 const named = (what: string, name: string): string => (name === '' ? what : `${what} "${name}"`);
 
@@ -185,6 +198,59 @@ export async function securityGroupSections(parts: TraceParts, ids: readonly str
             parent: String(rules),
             // A rule may stand for several in a child: of those that name a group, members elsewhere are added.
             shown: (body) => String(listIn(body, 'security_group_rules').length),
+          },
+        ],
+      });
+    }),
+  );
+}
+
+/** Members that groups have in other children, as each child with a rule that names the group keeps them. */
+export async function remoteMemberSections(parts: TraceParts, groupIds: readonly string[]): Promise<TraceSection[]> {
+  const { query } = parts;
+  const found = await sql<{ id: string; name: string; revision: number; children: string[] }>`
+    select m.id, g.name, m.revision, array_agg(r.child) as children
+    from security_group_members m join security_groups g on g.id = m.id
+    join replicas r on r.kind = ${REMOTE_MEMBERS} and r.resource_id = m.id
+    where m.id = any(${[...groupIds]}::text[]) or m.id in (
+      select remote_group_id from security_group_rules where security_group_id = any(${[...groupIds]}::text[]))
+    group by m.id, g.name, m.revision order by m.id`.execute(query);
+  return Promise.all(
+    found.rows.map(async ({ id, name, revision, children }) => {
+      const elsewhere = new Map<string, readonly string[]>();
+      for (const child of children) elsewhere.set(child, await addressesElsewhere(query, id, child));
+      const wanted = (child: string): readonly string[] => elsewhere.get(child) ?? [];
+      // Kept as rules, they are shown with the groups that have these.
+      const shown = (body: Shown, child: string): readonly string[] =>
+        Array.isArray(body.addresses) ? body.addresses.map(String) : wanted(child);
+      const without = (all: readonly string[], others: readonly string[]): string | null =>
+        few(all.filter((one) => !others.includes(one)));
+      return section(parts, {
+        kind: REMOTE_MEMBERS,
+        id,
+        title: named('members in other children of security group', name),
+        revision,
+        path: '/address-groups',
+        key: 'address_group',
+        isObject: (childId) => !isKeptAsRules(childId),
+        attributes: [
+          {
+            name: 'addresses',
+            parent: null,
+            wanted: (child) => String(wanted(child).length),
+            shown: (body, child) => String(shown(body, child).length),
+          },
+          {
+            name: 'missing',
+            parent: null,
+            wanted: () => null,
+            shown: (body, child) => without(wanted(child), shown(body, child)),
+          },
+          {
+            name: 'too many',
+            parent: null,
+            wanted: () => null,
+            shown: (body, child) => without(shown(body, child), wanted(child)),
           },
         ],
       });

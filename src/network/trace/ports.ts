@@ -3,10 +3,7 @@ import { sql } from 'kysely';
 import type { Shown } from './ask.ts';
 import type { Cell, TraceRow, TraceSection } from './contract.ts';
 import { TRANSIT } from '../transit/join.ts';
-import { cellOf, set, type TraceParts } from './section.ts';
-
-/** As many as are named; the rest is counted. */
-const NAMED_MAX = 5;
+import { cellOf, few, NAMED_MAX, set, type TraceParts } from './section.ts';
 
 interface PortCopy {
   readonly id: string;
@@ -57,13 +54,6 @@ export async function portsSection({ query, asker }: TraceParts, networkId: stri
     notes: errors.slice(0, NAMED_MAX).map(({ id, child, error }) => `${child}: last error of port ${id}: ${error}`),
     under_way: 0,
   };
-}
-
-function few(ids: readonly string[]): string | null {
-  const rest = ids.length - NAMED_MAX;
-  return set(ids.slice(0, NAMED_MAX)) === null
-    ? null
-    : `${set(ids.slice(0, NAMED_MAX))}${rest > 0 ? ` and ${rest} more` : ''}`;
 }
 
 function owners(ports: readonly Shown[]): string | null {

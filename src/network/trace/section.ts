@@ -31,6 +31,8 @@ export interface Traced {
   /** Children that should have a copy, beside those that are known to have one. */
   readonly expected?: readonly string[];
   readonly attributes: readonly Attribute[];
+  /** Whether there is an object in the child behind what replicas call its id; absent: always. */
+  readonly isObject?: (childId: string) => boolean;
 }
 
 /** What a child shows of a copy, with what the parent knows of that copy. */
@@ -39,18 +41,22 @@ export interface Copy {
   readonly asked: Asked;
 }
 
+const NOTHING: Asked = { answered: true, body: undefined };
+
 /** The copies of an object, as the children show them now. */
 export async function askCopies(
   { query, asker }: TraceParts,
-  traced: Pick<Traced, 'kind' | 'id' | 'path' | 'key'>,
+  traced: Pick<Traced, 'kind' | 'id' | 'path' | 'key' | 'isObject'>,
 ): Promise<{ readonly known: Known; readonly copies: ReadonlyMap<string, Copy> }> {
   const known = await knownCopies(query, traced.kind, traced.id);
+  const ask = async (child: string, childId: string): Promise<Asked> =>
+    traced.isObject?.(childId) === false
+      ? { answered: true, body: {} }
+      : asker.show(child, `${traced.path}/${childId}`, traced.key);
   const copies = await Promise.all(
     known.copies.map(async (copy): Promise<[string, Copy]> => {
-      const asked: Asked =
-        copy.child_id === null
-          ? { answered: true, body: undefined }
-          : await asker.show(copy.child, `${traced.path}/${copy.child_id}`, traced.key);
+      const { child, child_id } = copy;
+      const asked = child_id === null ? NOTHING : await ask(child, child_id);
       return [copy.child, { known: copy, asked }];
     }),
   );
@@ -130,5 +136,15 @@ export const text = (value: unknown): string | null => (value == null || value =
 /** As one text whose order does not matter. */
 export const set = (values: readonly string[]): string | null =>
   values.length === 0 ? null : [...values].sort().join(', ');
+/** As many as are named; the rest is counted. */
+export const NAMED_MAX = 5;
+
+/** The first few of many, and how many more there are. */
+export function few(values: readonly string[]): string | null {
+  const named = set([...values].sort().slice(0, NAMED_MAX));
+  const rest = values.length - NAMED_MAX;
+  return named === null || rest <= 0 ? named : `${named} and ${rest} more`;
+}
+
 /** A field of Neutron's that holds a list. */
 export const listIn = (body: Shown, name: string): readonly Shown[] => (Array.isArray(body[name]) ? body[name] : []);

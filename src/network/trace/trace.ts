@@ -12,7 +12,14 @@ import { subnetStore } from '../subnet-resource.ts';
 import type { NetworkTopology } from '../topology.ts';
 import { createAsker } from './ask.ts';
 import type { Trace, TraceKind, TraceSection } from './contract.ts';
-import { floatingIpSections, networkSection, portSection, securityGroupSections, subnetSection } from './object.ts';
+import {
+  floatingIpSections,
+  networkSection,
+  portSection,
+  remoteMemberSections,
+  securityGroupSections,
+  subnetSection,
+} from './object.ts';
 import { portsSection } from './ports.ts';
 import { routerSection } from './router.ts';
 import type { TraceParts } from './section.ts';
@@ -87,6 +94,7 @@ async function ofPort(parts: TraceParts, topology: NetworkTopology, id: string):
     ...(await floatingIpSections(parts, id)),
     ...(await withSubnets(parts, topology, row.network_id)),
     ...(await securityGroupSections(parts, row.security_groups)),
+    ...(await remoteMemberSections(parts, row.security_groups)),
   ];
 }
 
