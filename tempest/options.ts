@@ -19,6 +19,8 @@ export interface Options {
   readonly concurrency: number;
   /** Folder of a recording proxy that is put before the clouds; see the README. */
   readonly conformance: string | undefined;
+  /** A folder on Python's path with a plugin of Tempest's, whose tests `regex` can name too. */
+  readonly plugin: string | undefined;
   /** Where workspaces, logs and results.json go. */
   readonly folder: string;
 }
@@ -31,6 +33,7 @@ export const USAGE = `npm run tempest -- --service ${SERVICES.join('|')} [option
   --write-baseline      with --child-only: make the run the service's part of testbed/tempest-baseline
   --concurrency N       tests at a time (default 2)
   --conformance FOLDER  put the recording proxy of FOLDER before the clouds and print its report
+  --plugin FOLDER       a Python folder with a Tempest plugin, for --regex to name its tests
   --folder FOLDER       for logs and results.json (default /var/tmp/headwater-tempest)`;
 
 /**
@@ -48,6 +51,7 @@ export function readOptions(args: readonly string[]): Options {
       'write-baseline': { type: 'boolean', default: false },
       concurrency: { type: 'string', default: '2' },
       conformance: { type: 'string' },
+      plugin: { type: 'string' },
       folder: { type: 'string', default: '/var/tmp/headwater-tempest' },
     },
   });
@@ -76,6 +80,7 @@ export function readOptions(args: readonly string[]): Options {
     writeBaseline: values['write-baseline'],
     concurrency,
     conformance,
+    plugin: values.plugin === undefined ? undefined : resolve(values.plugin),
     folder: resolve(values.folder),
   };
 }

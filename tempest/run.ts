@@ -3,10 +3,13 @@ import { spawn } from 'node:child_process';
 import { createWriteStream, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import type { Options } from './options.ts';
 import { bareName, type Outcome, outcomesOf } from './outcome.ts';
 
 const ENVIRONMENT = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C.UTF-8', PYTHONWARNINGS: 'ignore' };
 const PROGRESS_EVERY = 50;
+/** A line of --list-tests that names one: Tempest's own, or a plugin's. */
+const TEST = /^\w*tempest\w*\.\S+\.\S+/;
 
 /** One run at one cloud. */
 export interface Run {
@@ -22,14 +25,19 @@ export interface Run {
  */
 export async function runTempest(
   folder: string,
-  options: { readonly regex: string; readonly concurrency: number },
+  options: Pick<Options, 'regex' | 'concurrency' | 'plugin'>,
   say: (text: string) => void,
 ): Promise<Run> {
   const config = ['--config-file', join(folder, 'etc', 'tempest.conf')];
-  const initialized = await command('stestr', ['init'], folder);
+  const env = {
+    ...ENVIRONMENT,
+    HOME: folder,
+    ...(options.plugin === undefined ? {} : { PYTHONPATH: options.plugin }),
+  };
+  const initialized = await command('stestr', ['init'], folder, env);
   if (initialized.status !== 0) throw new Error(`stestr init: ${initialized.output.join('\n').slice(-2000)}`);
-  const listed = await command('tempest', ['run', ...config, '--list-tests', '--regex', options.regex], folder);
-  const tests = listed.output.filter((line) => line.startsWith('tempest.')).map(bareName);
+  const listed = await command('tempest', ['run', ...config, '--list-tests', '--regex', options.regex], folder, env);
+  const tests = listed.output.filter((line) => TEST.test(line)).map(bareName);
   if (tests.length === 0) {
     throw new Error(`Tempest has no test for ${options.regex}:\n${listed.output.join('\n').slice(-2000)}`);
   }
@@ -40,10 +48,11 @@ export async function runTempest(
     'tempest',
     ['run', ...config, '--concurrency', String(options.concurrency), '--regex', options.regex],
     folder,
+    env,
     {
       log,
       line(text) {
-        if (!/^\{\d+\} tempest\..* \.\.\. /.test(text)) return;
+        if (!/^\{\d+\} \w*tempest\w*\..* \.\.\. /.test(text)) return;
         ended += 1;
         if (text.endsWith('FAILED')) say(text);
         else if (ended % PROGRESS_EVERY === 0) say(`${ended} of ${tests.length} tests ended`);
@@ -58,9 +67,10 @@ async function command(
   program: string,
   args: readonly string[],
   folder: string,
+  env: Readonly<Record<string, string>>,
   watch: { readonly log?: string; line?(text: string): void } = {},
 ): Promise<{ status: number | null; output: string[] }> {
-  const child = spawn(`/usr/bin/${program}`, args, { cwd: folder, env: { ...ENVIRONMENT, HOME: folder } });
+  const child = spawn(`/usr/bin/${program}`, args, { cwd: folder, env });
   // Ctrl-C reaches Tempest by itself; this is for whoever ends us alone.
   const end = () => child.kill('SIGTERM');
   process.once('SIGTERM', end);

@@ -158,6 +158,8 @@ export const network: Convention = {
     return forbidden(`${asked} is disallowed by policy`, 'PolicyNotAuthorized');
   },
   hidesUnreadable: true,
+  takesAnyContentType: true,
+  convertsValues: true,
 };
 
 export const identity: Convention = {

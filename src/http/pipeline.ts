@@ -94,8 +94,9 @@ export async function carryOut(convention: Convention, chosen: Operation, call: 
     refuseOtherProject(context.identity, params.project_id);
   }
   if (chosen.query !== undefined) validate(convention, chosen.query, query, context.version, 'query');
-  if (chosen.body !== undefined) validate(convention, chosen.body, body, context.version, 'body');
-  const answer = await chosen.handle(call);
+  const converted = chosen.convert === undefined ? body : chosen.convert(body);
+  if (chosen.body !== undefined) validate(convention, chosen.body, converted, context.version, 'body');
+  const answer = await chosen.handle(chosen.convert === undefined ? call : { ...call, body: converted });
   return answer instanceof Reply ? answer : new Reply(chosen.status, answer);
 }
 

@@ -3,6 +3,7 @@
  * one log line a request. What happens to a request in between stands in pipeline.ts.
  */
 import { randomUUID } from 'node:crypto';
+import type { Readable } from 'node:stream';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import { discoveryRoutes } from './discovery.ts';
@@ -58,10 +59,22 @@ function readBodiesAsText(server: FastifyInstance): void {
   const json = /^application\/([a-z0-9.+-]+[+-])?json/i;
   server.addContentTypeParser(json, { parseAs: 'string' }, (_request, body, done) => done(null, body));
   // Everything else stays a stream: an image's data, or something the pipeline answers 415 to.
-  server.addContentTypeParser('*', (request, payload, done) => {
-    const length = request.headers['content-length'];
-    done(null, length === '0' ? undefined : payload);
+  server.addContentTypeParser('*', async (request: FastifyRequest, payload: Readable) => {
+    if (request.headers['content-length'] === '0') return undefined;
+    return request.headwater.convention?.takesAnyContentType ? textOf(payload) : payload;
   });
+}
+
+/** @throws Fault 413 for more than a JSON body may have */
+async function textOf(payload: Readable): Promise<string> {
+  const parts: Buffer[] = [];
+  let length = 0;
+  for await (const part of payload as AsyncIterable<Buffer>) {
+    length += part.length;
+    if (length > JSON_BODY_LIMIT_BYTES) throw new Fault(413, 'Request body is too large');
+    parts.push(part);
+  }
+  return Buffer.concat(parts).toString('utf8');
 }
 
 function addHooks(server: FastifyInstance, options: ServerOptions): void {

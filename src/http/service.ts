@@ -49,6 +49,10 @@ export interface Convention {
   ) => void;
   /** Words of a refusal by policy. */
   readonly refusal: (rule: string) => Fault;
+  /** Neutron takes text for numbers and truth values, and makes them what they are meant to be. */
+  readonly convertsValues?: true;
+  /** Neutron reads every body as JSON, whatever the client calls it. */
+  readonly takesAnyContentType?: true;
   /** Neutron's way with what a rule forbids to read: a list comes empty, and what is named is not found. */
   readonly hidesUnreadable?: true;
 }
@@ -150,6 +154,8 @@ export interface Operation<Body = unknown> {
   readonly target?: (call: Call<unknown>) => Promise<Readonly<Record<string, unknown>>>;
   readonly since?: number;
   readonly until?: number;
+  /** Makes the body what is then checked. Throws a Fault for what cannot be that. */
+  readonly convert?: (body: unknown) => unknown;
   readonly body?: BodySchema;
   /** Takes any content as a stream instead of JSON. */
   readonly stream?: boolean;

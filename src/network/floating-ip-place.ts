@@ -10,8 +10,8 @@ import { parseAddress } from './address-range.ts';
 import { type EdgeParts, interfacesOn } from './edge-core.ts';
 import { type ExternalSubnet, externalSubnets } from './external-network.ts';
 import { portNotFound } from './network-fault.ts';
-import { callersProject } from './network-project.ts';
 import { type PortRow, portStore } from './port-resource.ts';
+import { visiblePorts } from './ports.ts';
 import { badFloatingIp, notReachable } from './router-fault.ts';
 import { routers } from './router-resource.ts';
 import { inCidr } from './router-route.ts';
@@ -131,9 +131,8 @@ export async function targetOf(
   portId: string,
   fixedIp: string | null | undefined,
 ): Promise<Target> {
-  const port = await portStore.find(tx, portId);
-  const isVisible = context.identity.isAdmin || port?.project_id === callersProject(context);
-  if (port === undefined || !isVisible) throw portNotFound(portId);
+  const port = await portStore.find(tx, portId, visiblePorts(context));
+  if (port === undefined) throw portNotFound(portId);
   if (port.project_id !== floating.project_id && !context.identity.isAdmin) {
     throw badFloatingIp(
       `Cannot process floating IP association with Port ${portId}, since that port is owned by a different tenant`,

@@ -60,6 +60,10 @@ describe('floating IPs', () => {
       'ExternalGatewayForFloatingIPNotFound',
     );
     expect(type(await call('alice', 'GET', '/floatingips/nope'))).toBe('FloatingIPNotFound');
+    const others = await call('admin', 'POST', '/ports', { port: { network_id, project_id: 'p2' } });
+    expect((await floating({ floating_network_id, port_id: others.body.port.id })).body.NeutronError.message).toContain(
+      'owned by a different tenant',
+    );
   });
 
   it('live in the child that is asked for, and leave it when they are deleted', async () => {

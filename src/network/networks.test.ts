@@ -399,18 +399,21 @@ describe('security groups', () => {
     expect(after.body.security_group.security_group_rules).toHaveLength(2);
   });
 
-  it.each([
-    [{ protocol: 'icmp', port_range_min: -1, port_range_max: 25 }, 400, 'Invalid value for port -1'],
-    [{ protocol: 'tcp', port_range_min: 80, port_range_max: 65_536 }, 400, 'Invalid value for port 65536'],
-    [{ protocol: 'tcp', port_range_min: '', port_range_max: 80 }, 400, 'Invalid value for port '],
-    [{ remote_group_id: 'bad' }, 404, 'Security group bad does not exist'],
-    [{ remote_address_group_id: 'bad' }, 404, 'Address group bad could not be found.'],
-    [{ security_group_id: 'bad' }, 404, 'Security group bad does not exist'],
-  ])('refuse a rule of %j', async (values, status, message) => {
+  it("refuse rules in Neutron's words", async () => {
     const { id: security_group_id } = await make('alice', 'security_group', { name: 'r' });
-    const rule = { security_group_id, direction: 'ingress', ...values };
-    const refused = await call('alice', 'POST', '/security-group-rules', { security_group_rule: rule });
-    expect([refused.status, refused.body.NeutronError.message]).toEqual([status, message]);
+    for (const [values, status, message] of [
+      [{ protocol: 'icmp', port_range_min: -1, port_range_max: 25 }, 400, 'Invalid value for port -1'],
+      [{ protocol: 'tcp', port_range_min: 80, port_range_max: 65_536 }, 400, 'Invalid value for port 65536'],
+      [{ protocol: 'tcp', port_range_min: '', port_range_max: 80 }, 400, 'Invalid value for port '],
+      [{ protocol: 58 }, 400, 'Invalid ethertype IPv4 for protocol 58.'],
+      [{ remote_group_id: 'bad' }, 404, 'Security group bad does not exist'],
+      [{ remote_address_group_id: 'bad' }, 404, 'Address group bad could not be found.'],
+      [{ security_group_id: 'bad' }, 404, 'Security group bad does not exist'],
+    ] as const) {
+      const rule = { security_group_id, direction: 'ingress', ...values };
+      const refused = await call('alice', 'POST', '/security-group-rules', { security_group_rule: rule });
+      expect([refused.status, refused.body.NeutronError.message]).toEqual([status, message]);
+    }
   });
 
   it('in use cannot go; what names them goes with them', async () => {
@@ -431,7 +434,39 @@ describe('security groups', () => {
   });
 });
 
+it('values come as text, and bodies by any name or none', async () => {
+  const network = await make('alice', 'network', { name: 'n', admin_state_up: 'yes', mtu: '1400' });
+  expect(network).toMatchObject({ admin_state_up: true, mtu: 1400 });
+  const subnet = await make('alice', 'subnet', { network_id: network.id, ip_version: '4', cidr: '10.45.0.0/24' });
+  expect(subnet.ip_version).toBe(4);
+  const body = JSON.stringify({ network: { admin_state_up: 0 } });
+  const updated = await call('alice', 'PUT', `/networks/${network.id}`, body, { 'content-type': 'text/plain' });
+  expect(updated.body.network.admin_state_up).toBe(false);
+  for (const [values, message] of [
+    [{ admin_state_up: 'maybe' }, "Invalid input for operation: 'maybe' cannot be converted to boolean."],
+    [{ mtu: 'much' }, "Invalid input for operation: 'much' is not an integer."],
+    [{ project_id: 'p1', tenant_id: 'p2' }, "'project_id' and 'tenant_id' do not match"],
+  ] as const) {
+    const refused = await call('admin', 'POST', '/networks', { network: values });
+    expect([refused.status, refused.body.NeutronError.message]).toEqual([400, message]);
+  }
+  const ids = async (query: string) =>
+    (await call('alice', 'GET', `/subnets?network_id=${network.id}&${query}`)).body.subnets.map(
+      ({ id }: { id: string }) => id,
+    );
+  expect([await ids('shared=true'), await ids('shared=false')]).toEqual([[], [subnet.id]]);
+});
+
 describe('the quota', () => {
+  it('of groups lets the last one be made, whether or not the default one is there', async () => {
+    await sql`insert into quotas (project_id, service, resource, hard_limit)
+      values ('p9', 'network', 'security_group', 1)`.execute(db.query);
+    const another = () =>
+      call('admin', 'POST', '/security-groups', { security_group: { name: 'g', project_id: 'p9' } });
+    expect((await another()).status).toBe(201);
+    expect(typeOf(await another())).toBe('OverQuota');
+  });
+
   it('is counted to the last and gives back; a refusal keeps nothing', async () => {
     await sql`insert into quotas (project_id, service, resource, hard_limit) values ('p2', 'network', 'port', 2)
       on conflict (project_id, service, resource) do update set hard_limit = 2`.execute(db.query);

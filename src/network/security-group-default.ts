@@ -2,7 +2,6 @@
 import { randomUUID } from 'node:crypto';
 import { sql } from 'kysely';
 import type { Tx } from '../db/database.ts';
-import { countQuota } from './network-quota.ts';
 import { securityGroupRuleStore } from './security-group-resource.ts';
 
 /**
@@ -30,10 +29,9 @@ export async function ensureDefaultGroup(tx: Tx, projectId: string): Promise<str
   return id;
 }
 
-/** The rules that let a new group's members send: both versions, everywhere. */
+/** The two rules that let a new group's members send: both versions, everywhere. The caller counts them. */
 export async function addEgressRules(tx: Tx, projectId: string, groupId: string): Promise<void> {
   for (const ethertype of ['IPv4', 'IPv6']) await addRule(tx, projectId, groupId, 'egress', ethertype, null);
-  await countQuota(tx, projectId, { security_group: 1, security_group_rule: 2 });
 }
 
 /** Brings the group's own copy of its rules up to date. */

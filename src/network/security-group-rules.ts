@@ -31,7 +31,8 @@ const PROTOCOLS: Readonly<Record<string, number>> = {
 };
 const WITH_PORTS = new Set([6, 17, 33, 132, 136]);
 const ICMP = new Set([1, 58]);
-const IPV6_ONLY = new Set(['ipv6-encap', 'ipv6-frag', 'ipv6-icmp', 'icmpv6', 'ipv6-nonxt', 'ipv6-opts', 'ipv6-route']);
+/** Of IPv6 alone, by their names and numbers. */
+const IPV6_ONLY = new Set([41, 43, 44, 58, 59, 60]);
 
 /** A rule's values, as far as they say what it lets pass. */
 export interface RuleValues {
@@ -126,7 +127,7 @@ function protocolOf(given: string | number | null | undefined, ethertype: string
       'SecurityGroupRuleInvalidProtocol',
     );
   }
-  if (ethertype === 'IPv4' && IPV6_ONLY.has(name)) {
+  if (ethertype === 'IPv4' && IPV6_ONLY.has(number)) {
     throw badRequest(`Invalid ethertype IPv4 for protocol ${name}.`, 'SecurityGroupEthertypeConflictWithProtocol');
   }
   // Clients of IPv6 rules say icmp and mean that of IPv6.

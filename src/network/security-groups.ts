@@ -57,6 +57,8 @@ function groupOperations({ db, cascade }: SecurityGroupParts): Operation[] {
     bulk: true,
     creating: async (given, context, tx) => {
       const project_id = projectOf(context, given.project_id);
+      // The default group that comes first is never too many, nor makes this one so.
+      await countQuota(tx, project_id, { security_group: 1, security_group_rule: 2 });
       await ensureDefaultGroup(tx, project_id);
       if (given.name === DEFAULT) throw defaultExists();
       return {

@@ -149,7 +149,9 @@ describe('a resource served from its description', () => {
     expect((await api.call('alice', 'GET', `${url}?marker=nope`)).status).toBe(404);
     expect((await api.call('alice', 'GET', `${url}?sort_key=note`)).status).toBe(400);
     const text = await api.call('alice', 'POST', url, 'x=1', { 'content-type': 'text/plain' });
-    expect(text.status).toBe(415);
+    expect(text.status).toBe(400);
+    const long = `{"widget": {"name": "${'x'.repeat(1024 * 1024)}"}}`;
+    expect((await api.call('alice', 'POST', url, long, { 'content-type': 'text/plain' })).status).toBe(413);
   });
 
   it('is made in bulk, all or none', async () => {

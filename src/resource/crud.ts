@@ -15,6 +15,7 @@ import {
   type PolicyRule,
   type RequestContext,
 } from '../http/service.ts';
+import { converted } from './convert.ts';
 import { listBody, parseListing, unknownMarker } from './listing.ts';
 import { renderer, shownValue, type View } from './render.ts';
 import { apiName, type BaseRow, isStored, type Resource } from './resource.ts';
@@ -106,6 +107,7 @@ export function crudOperations<R extends BaseRow>(crud: Crud<R>): Operation[] {
         policy: policies.create,
         status: crud.createStatus ?? 201,
         summary: `Create a ${resource.name}`,
+        ...conversion(crud, 'create'),
         body: (version) =>
           bodySchema(resource, 'create', version, { bulk: crud.bulk === true, aliases: convention.aliases }),
         handle: async (call) => {
@@ -132,6 +134,7 @@ export function crudOperations<R extends BaseRow>(crud: Crud<R>): Operation[] {
         policy: rule,
         status: 200,
         summary: `Update a ${resource.name}`,
+        ...conversion(crud, 'update'),
         body: (version) => bodySchema(resource, 'update', version, { aliases: convention.aliases }),
         handle: async (call) => {
           const body = call.body[resource.name] as Record<string, unknown>;
@@ -188,6 +191,9 @@ function hidden<R extends BaseRow>(crud: Crud<R>, op: Operation, call: Call): un
   }
   throw convention.unknownPath();
 }
+
+const conversion = <R extends BaseRow>({ convention, store }: Crud<R>, purpose: Purpose) =>
+  convention.convertsValues ? { convert: (body: unknown) => converted(store.resource, purpose, body) } : {};
 
 async function list<R extends BaseRow>(crud: Crud<R>, call: Call): Promise<unknown> {
   const { store, convention, path } = crud;
@@ -258,7 +264,7 @@ export function givenOf<R extends BaseRow>(
       continue;
     }
     if (aliased !== undefined && body[name] !== undefined && aliased !== body[name]) {
-      throw badRequest(`'${name}' and '${alias}' contradict each other`, 'HTTPBadRequest');
+      throw badRequest(`'${name}' and '${alias}' do not match`, 'HTTPBadRequest');
     }
     if (f.settableBy !== undefined && !sameAsDefault(value, f.default)) {
       const rule = `${purpose}_${resource.name}:${name}`;

@@ -8,8 +8,19 @@ import { type Operation, operation, type PolicyRule } from '../../http/service.t
 import { crudOperations } from '../../resource/crud.ts';
 import { type FlavorRow, flavorStore, type ServiceProfileRow, serviceProfileStore } from './flavor-resource.ts';
 
-/** What Neutron knows of services whose backends may be chosen. */
-const SERVICE_TYPES = new Set(['L3_ROUTER_NAT']);
+/** The services that Neutron knows by the plugins that this API stands for. */
+const SERVICE_TYPES = new Set([
+  'CORE',
+  'FLAVORS',
+  'L3_ROUTER_NAT',
+  'PORTFORWARDING',
+  'QOS',
+  'TAG',
+  'revision_plugin',
+  'segments',
+  'timestamp',
+  'trunk',
+]);
 
 const flavorNotFound = (id: string): Fault => notFound(`Flavor ${id} could not be found.`, 'FlavorNotFound');
 const profileNotFound = (id: string): Fault =>
