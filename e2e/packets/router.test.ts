@@ -68,6 +68,7 @@ it('has servers that get from their own cloud the addresses which the parent cho
     await machine.listen(SERVICE);
   }
   for (const addressOf of ADDRESSES) await reaches(machines.east, addressOf(machines.west));
+  for (const zone of ZONES) await reaches(machines[zone], WORLD);
 });
 
 /** Between the two servers, one after the other as the sender. */

@@ -60,6 +60,7 @@ it('gives its servers addresses of one subnet, and each cloud its own way out', 
   expect(new Set(routers.values()).size).toBe(2);
   await reaches(machines.east, machines.west.address);
   await reaches(machines.east, address6(machines.west));
+  for (const zone of ZONES) await reaches(machines[zone], WORLD);
 });
 
 /** What holds between the two servers. */

@@ -18,16 +18,19 @@ const run = promisify(execFile);
 const folderOf = (cloud: Cloud): string => join(TESTBED_HOME, cloud, 'ovn', 'host1');
 const socketOf = (cloud: Cloud, device: string): string => join(folderOf(cloud), `${device}.sock`);
 
-async function vsctl(cloud: Cloud, ...args: string[]): Promise<string> {
-  const database = `unix:${join(folderOf(cloud), 'db.sock')}`;
+/** Runs a command about a child's switch; where it fails, the error has the switch's last words. */
+async function control(cloud: Cloud, command: string, ...args: string[]): Promise<void> {
   try {
-    return (await run('ovs-vsctl', ['--timeout=20', `--db=${database}`, ...args])).stdout.trim();
+    await run(command, ['--timeout=30', ...args]);
   } catch (cause) {
-    // It waits in vain for a switch that has died; the log has the reason.
+    // Both commands wait in vain for a switch that has died.
     const log = await readFile(join(TESTBED_HOME, cloud, 'log', 'ovs-vswitchd1.log'), 'utf8').catch(() => '');
-    throw new Error(`ovs-vsctl ${args.join(' ')} in ${cloud}; its switch says: ${log.slice(-1000)}`, { cause });
+    throw new Error(`${command} ${args.join(' ')} in ${cloud}; its switch says: ${log.slice(-1000)}`, { cause });
   }
 }
+
+const vsctl = (cloud: Cloud, ...args: string[]): Promise<void> =>
+  control(cloud, 'ovs-vsctl', `--db=unix:${join(folderOf(cloud), 'db.sock')}`, ...args);
 
 /** Joins the children's physical networks by a wire, and gives their external networks a way out. Twice: as once. */
 export async function joinClouds(): Promise<void> {
@@ -59,7 +62,12 @@ export async function plug(cloud: Cloud, device: string, mac: string): Promise<E
 export const plugOutside = (cloud: Cloud): Promise<Endpoint> => plug(cloud, OUTSIDE, '02:00:00:00:00:01');
 
 /** Waits until the child's OVN has put into its switch what its Neutron told it. */
-export async function settled(cloud: Cloud): Promise<void> {
-  const database = `unix:${join(TESTBED_HOME, cloud, 'ovn', 'nb.sock')}`;
-  await run('ovn-nbctl', ['--no-leader-only', '--timeout=30', `--db=${database}`, '--wait=hv', 'sync']);
-}
+export const settled = (cloud: Cloud): Promise<void> =>
+  control(
+    cloud,
+    'ovn-nbctl',
+    '--no-leader-only',
+    `--db=unix:${join(TESTBED_HOME, cloud, 'ovn', 'nb.sock')}`,
+    '--wait=hv',
+    'sync',
+  );
