@@ -11,8 +11,6 @@ import { address6, type Machine, openScene, type Port, SERVICE, type Zone, ZONES
 
 const CIDRS = { east: '10.95.0.0/24', west: '10.96.0.0/24' } as const;
 const CIDRS6 = { east: 'fd95::/64', west: 'fd96::/64' } as const;
-const ONCE = { count: 1, wait_ms: 500 };
-const SHORT = { wait_ms: 1000 };
 
 const scene = openScene();
 const networks = {} as Record<Zone, string>;
@@ -49,28 +47,32 @@ beforeAll(async () => {
   }
 });
 
-const addressesOf = (machine: Machine): string[] => [machine.address, address6(machine)];
+const [ALL, NOTHING] = [['ping', 'TCP', 'ping with IPv6', 'TCP with IPv6'], []] as const;
 
-/** What of one server reaches another: with IPv4 and with IPv6, ping and TCP alike. */
-async function admitted(from: Machine, to: Machine = service): Promise<boolean> {
-  const answers: boolean[] = [];
-  for (const address of addressesOf(to)) {
-    answers.push((await from.ping(address, ONCE)).received > 0);
-    answers.push('seen_as' in (await from.talk(address, SERVICE, SHORT)));
+/** What of one server reaches another. */
+async function through(from: Machine, to: Machine = service): Promise<string[]> {
+  const found: string[] = [];
+  for (const [address, words] of [
+    [to.address, ''],
+    [address6(to), ' with IPv6'],
+  ] as const) {
+    if ((await from.ping(address, { count: 1, wait_ms: 500 })).received > 0) found.push(`ping${words}`);
+    if ('seen_as' in (await from.talk(address, SERVICE, { wait_ms: 1000 }))) found.push(`TCP${words}`);
   }
-  return answers.every(Boolean);
+  return found;
 }
 
-async function refused(from: Machine, to: Machine = service): Promise<boolean> {
-  const answers: boolean[] = [];
-  for (const address of addressesOf(to)) {
-    answers.push((await from.ping(address, ONCE)).received === 0);
-    answers.push('failure' in (await from.talk(address, SERVICE, SHORT)));
-  }
-  return answers.every(Boolean);
+/** Waits until just this reaches; children are told of changes one after the other. */
+async function eventually(from: Machine, to: Machine, wanted: readonly string[]): Promise<void> {
+  const isSo = async () => {
+    const found = await through(from, to);
+    if (found.join() !== wanted.join()) throw new Error(`what reaches: ${found.join(', ') || 'nothing'}`);
+    return true;
+  };
+  await until(`what reaches ${to.address} from ${from.address} is ${wanted.join(', ') || 'nothing'}`, isSo, {
+    timeout_ms: 60_000,
+  });
 }
-
-const eventually = (what: string, ask: () => Promise<boolean>) => until(what, ask, { timeout_ms: 60_000 });
 
 /** Has the service admit the members of this group, with both IP versions. Gives the rules. */
 async function admit(remote_group_id: string): Promise<string[]> {
@@ -103,26 +105,26 @@ describe('a service that admits a group', () => {
   let rules: string[] = [];
 
   it('is reached by nobody before', async () => {
-    expect(await refused(friend)).toBe(true);
-    expect(await refused(stranger)).toBe(true);
+    expect(await through(friend)).toEqual(NOTHING);
+    expect(await through(stranger)).toEqual(NOTHING);
   });
 
   it('is reached by its members in the other cloud, and by no others', async () => {
     rules = await admit(groups.friends);
-    await eventually('the friend is admitted', () => admitted(friend));
-    expect(await refused(stranger)).toBe(true);
+    await eventually(friend, service, ALL);
+    expect(await through(stranger)).toEqual(NOTHING);
     await withoutParent(async () => {
-      expect(await admitted(friend)).toBe(true);
-      expect(await refused(stranger)).toBe(true);
+      expect(await through(friend)).toEqual(ALL);
+      expect(await through(stranger)).toEqual(NOTHING);
     });
   });
 
   it('is reached by who comes to be a member, for as long as it is one', async () => {
     await become(stranger, [groups.strangers, groups.friends]);
-    await eventually('the stranger is admitted', () => admitted(stranger));
+    await eventually(stranger, service, ALL);
     await become(stranger, [groups.strangers]);
-    await eventually('the stranger is refused', () => refused(stranger));
-    expect(await admitted(friend)).toBe(true);
+    await eventually(stranger, service, NOTHING);
+    expect(await through(friend)).toEqual(ALL);
   });
 
   it('is not reached by who has the address of a member that is gone', async () => {
@@ -133,17 +135,18 @@ describe('a service that admits a group', () => {
     const port = await until('the address is free', () => scene.make<Port>('port', wish));
     const heir = await scene.boot('packets-heir', 'east', port);
     expect(await heir.lease()).toMatchObject({ address: friend.address });
-    await eventually('the heir is refused', () => refused(heir));
+    await heir.listen(SERVICE);
+    await eventually(heir, service, NOTHING);
     // It is a member when it is made one.
     await become(heir, [groups.friends]);
-    await eventually('the heir is admitted', () => admitted(heir));
+    await eventually(heir, service, ALL);
     friend = heir;
   });
 
   it('is reached by nobody when the rules are gone', async () => {
     for (const id of rules) await call('DELETE', `/security-group-rules/${id}`);
-    await eventually('the friend is refused', () => refused(friend));
-    await withoutParent(async () => expect(await refused(friend)).toBe(true));
+    await eventually(friend, service, NOTHING);
+    await withoutParent(async () => expect(await through(friend)).toEqual(NOTHING));
   });
 });
 
@@ -151,13 +154,13 @@ describe('the default group', () => {
   it('admits its members in the other cloud, both ways, and nobody else', async () => {
     const [group] = await list(api('tenant'), 'network', '/security-groups', 'security_groups', { name: 'default' });
     for (const machine of [service, friend]) await become(machine, [group?.id ?? '']);
-    await eventually('west is reached from east', () => admitted(friend, service));
-    await eventually('east is reached from west', () => admitted(service, friend));
-    expect(await refused(stranger)).toBe(true);
+    await eventually(friend, service, ALL);
+    await eventually(service, friend, ALL);
+    expect(await through(stranger)).toEqual(NOTHING);
     await withoutParent(async () => {
-      expect(await admitted(friend, service)).toBe(true);
-      expect(await admitted(service, friend)).toBe(true);
-      expect(await refused(stranger)).toBe(true);
+      expect(await through(friend, service)).toEqual(ALL);
+      expect(await through(service, friend)).toEqual(ALL);
+      expect(await through(stranger)).toEqual(NOTHING);
     });
   });
 });
