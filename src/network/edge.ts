@@ -5,6 +5,10 @@
 import type { Operation, PolicyRule } from '../http/service.ts';
 import { abilityFeed } from './ability-feed.ts';
 import { agentOperations } from './agent.ts';
+import { autoTopologyOperations } from './auto-topology/auto-topology.ts';
+import { ipAvailabilityOperations } from './availability/ip-availability.ts';
+import { floatingIpPoolOperations } from './floating-ip-pool.ts';
+import { segmentOperations } from './segment.ts';
 import { availabilityZoneOperations } from './availability-zone.ts';
 import type { EdgeParts } from './edge-core.ts';
 import { extensionOperations } from './extension.ts';
@@ -52,6 +56,10 @@ export function edgeOperations(parts: EdgeParts): Operation[] {
     ...floatingIpOperations(parts),
     ...portForwardingOperations(parts),
     ...trunkOperations(parts),
+    ...autoTopologyOperations(parts),
+    ...segmentOperations(db),
+    ...ipAvailabilityOperations(db),
+    ...floatingIpPoolOperations(db),
     ...agentOperations(cascade),
     ...availabilityZoneOperations(cascade),
     ...quotaOperations(db, networkQuotas),

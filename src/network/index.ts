@@ -29,7 +29,9 @@ import { forgetDefaultGroup, securityGroupOperations, securityGroupSharing } fro
 import { attachPorts, detachPorts, portsOf } from './server-networks-attach.ts';
 import { changeGroups, groupsOf } from './server-groups.ts';
 import { ensurePorts } from './server-networks-child.ts';
-import { resolveNetworks } from './server-networks-resolve.ts';
+import { autoAllocate, canAutoAllocate } from './auto-topology/auto-topology.ts';
+import { callersProject } from './network-project.ts';
+import { hasNetworks, resolveNetworks } from './server-networks-resolve.ts';
 import type { ServerNetworks } from './server-networks.ts';
 import { stretchedNetworkFeed } from './stretched/feed.ts';
 import type { NetworkTopology } from './topology.ts';
@@ -114,7 +116,14 @@ export function createNetwork({ db, cascade, topology }: NetworkDependencies): {
     },
     forgetProject: (tx, projectId) => forgetDefaultGroup(tx, cascade, projectId),
     serverNetworks: {
-      resolve: (query, context, wanted) => resolveNetworks(query, topology, context, wanted),
+      resolve: async (query, context, wanted) => {
+        // As Nova, who has Neutron make a topology for who asks for any network and has none.
+        const isBare = wanted === 'auto' && !(await hasNetworks(query, context));
+        if (isBare && (await canAutoAllocate(query, context))) {
+          await autoAllocate(edge, context, callersProject(context));
+        }
+        return resolveNetworks(query, topology, context, wanted);
+      },
       attach: (tx, context, resolved, to) => attachPorts(tx, parts, context, resolved, to),
       detach: (tx, serverId, portIds) => detachPorts(tx, parts, serverId, portIds),
       portsOf,

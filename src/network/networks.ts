@@ -6,7 +6,7 @@ import type { Db, Tx } from '../db/database.ts';
 import { network as convention } from '../http/conventions.ts';
 import { conflict } from '../http/fault.ts';
 import type { Operation, RequestContext } from '../http/service.ts';
-import type { Given } from '../resource/crud.ts';
+import type { Crud, Given } from '../resource/crud.ts';
 import { withAddressScopes } from './address-scope/network-scopes.ts';
 import { dnsDomainOf } from './dns/dns-name.ts';
 import { invalidInput, networkNotFound } from './network-fault.ts';
@@ -47,8 +47,17 @@ export interface NetworkParts {
 
 /** The operations on networks. */
 export function networkOperations(parts: NetworkParts): Operation[] {
+  const operations = sharedOperations<NetworkRow>(networkSharing, networkCrud(parts));
+  return operations.map((one) => ({
+    ...one,
+    handle: async (call) => withAddressScopes(parts.db.query, await one.handle(call)),
+  }));
+}
+
+/** What a network's usual operations are made of. */
+export function networkCrud(parts: NetworkParts): Crud<NetworkRow> {
   const { db, cascade, topology } = parts;
-  const operations = sharedOperations<NetworkRow>(networkSharing, {
+  return {
     db,
     convention,
     store: networkStore,
@@ -84,11 +93,7 @@ export function networkOperations(parts: NetworkParts): Operation[] {
       cascade.revise(tx, 'network', row.id, { requestId: context.requestId }),
     removing: (row, context, tx) => removeNetwork(tx, parts, row, context.requestId),
     committed: () => cascade.poke(),
-  });
-  return operations.map((one) => ({
-    ...one,
-    handle: async (call) => withAddressScopes(db.query, await one.handle(call)),
-  }));
+  };
 }
 
 async function completeNetwork(tx: Tx, parts: NetworkParts, given: Given<NetworkRow>, context: RequestContext) {

@@ -77,12 +77,7 @@ async function handle(
     if (router === undefined) throw routerNotFound(id);
     convention.precondition?.(call.headers, (attribute) => shownValue(routers.resource, attribute, router, context));
     const request = requestOf(call.body, name === 'remove_router_interface');
-    const { port, subnets } = await work(tx, parts, context, router, request);
-    await gatewaysFollow(tx, parts, port.network_id, subnets, context.requestId);
-    // The row's revision is what its copies are held against.
-    await routers.update(tx, id, {});
-    await waitForBinding(tx, port.network_id);
-    await joinRouter(tx, parts, router.id, { requestId: context.requestId });
+    const { port, subnets } = await changeInterface(tx, parts, context, router, request, work);
     const subnet_ids = subnets.map((subnet) => subnet.id);
     return {
       id,
@@ -95,6 +90,27 @@ async function handle(
   });
   parts.cascade.poke();
   return answer;
+}
+
+/**
+ * Adds an interface to a router or removes one, and what follows from that; the router must be locked.
+ * @throws Fault as Neutron has it for what is in use, not there or does not fit
+ */
+export async function changeInterface(
+  tx: Tx,
+  parts: EdgeParts,
+  context: RequestContext,
+  router: Router,
+  request: InterfaceRequest,
+  work: typeof addInterface,
+): Promise<Changed> {
+  const changed = await work(tx, parts, context, router, request);
+  await gatewaysFollow(tx, parts, changed.port.network_id, changed.subnets, context.requestId);
+  // The row's revision is what its copies are held against.
+  await routers.update(tx, router.id, {});
+  await waitForBinding(tx, changed.port.network_id);
+  await joinRouter(tx, parts, router.id, { requestId: context.requestId });
+  return changed;
 }
 
 /** @throws Fault 400 for neither or, when adding, both of a subnet and a port, and for ids that are none */
@@ -134,7 +150,7 @@ interface Changed {
   readonly subnets: readonly SubnetRow[];
 }
 
-async function addInterface(
+export async function addInterface(
   tx: Tx,
   _parts: EdgeParts,
   context: RequestContext,
@@ -222,7 +238,7 @@ async function visibleSubnet(query: Queryable, context: RequestContext, id: stri
   return subnet;
 }
 
-async function removeInterface(
+export async function removeInterface(
   tx: Tx,
   parts: EdgeParts,
   context: RequestContext,

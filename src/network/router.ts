@@ -4,7 +4,7 @@ import type { Tx } from '../db/database.ts';
 import { network as convention } from '../http/conventions.ts';
 import { badRequest } from '../http/fault.ts';
 import { type Operation, operation, type PolicyRule, type RequestContext } from '../http/service.ts';
-import { crudOperations, type Given } from '../resource/crud.ts';
+import { type Crud, crudOperations, type Given } from '../resource/crud.ts';
 import { renderer } from '../resource/render.ts';
 import { checkZoneHints } from './availability-zone.ts';
 import { type EdgeParts, portsOfDevice, ROUTER_INTERFACE } from './edge-core.ts';
@@ -31,9 +31,12 @@ export const routerRules: readonly PolicyRule[] = [
 ];
 
 /** The plain operations on routers. */
-export function routerOperations(parts: EdgeParts): Operation[] {
+export const routerOperations = (parts: EdgeParts): Operation[] => crudOperations(routerCrud(parts));
+
+/** What a router's plain operations are made of. */
+export function routerCrud(parts: EdgeParts): Crud<Router> {
   const { db, cascade } = parts;
-  return crudOperations<Router>({
+  return {
     db,
     convention,
     store: routers,
@@ -88,7 +91,7 @@ export function routerOperations(parts: EdgeParts): Operation[] {
       await countQuota(tx, row.project_id, { router: -1 });
     },
     committed: () => cascade.poke(),
-  });
+  };
 }
 
 function newRouter(given: Given<Router>, context: RequestContext) {

@@ -40,18 +40,28 @@ interface Resolved {
   readonly networks: readonly NetworkRow[];
 }
 
-/** The one network that the project has or is shared with everybody. */
-async function onlyNetwork(query: Queryable, context: RequestContext, auto: boolean): Promise<Resolved> {
-  const project = callersProject(context);
+/** Whether there is a network that a server may be on without naming it. */
+export async function hasNetworks(query: Queryable, context: RequestContext): Promise<boolean> {
+  return (await usableNetworks(query, context)).length > 0;
+}
+
+/** The first networks that the project has or is let to use, two at most. */
+async function usableNetworks(query: Queryable, context: RequestContext): Promise<readonly NetworkRow[]> {
   const found = await networkStore.page(query, {
     conditions: [
-      sql<SqlBool>`(project_id = ${project} or ${sharedCondition(context)})`,
+      sql<SqlBool>`(project_id = ${callersProject(context)} or ${sharedCondition(context)})`,
       sql<SqlBool>`not (external and not ${sharedCondition(context)})`,
     ],
     sort: [['id', 'asc']],
     limit: 2,
   });
-  const [network, second] = found ?? [];
+  return found ?? [];
+}
+
+/** The one network that the project has or is shared with it. */
+async function onlyNetwork(query: Queryable, context: RequestContext, auto: boolean): Promise<Resolved> {
+  const project = callersProject(context);
+  const [network, second] = await usableNetworks(query, context);
   if (second !== undefined) {
     throw conflict('Multiple possible networks found, use a Network ID to be more specific.');
   }

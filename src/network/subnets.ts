@@ -5,7 +5,7 @@ import type { Db, Tx } from '../db/database.ts';
 import { network as convention } from '../http/conventions.ts';
 import { conflict, type Fault } from '../http/fault.ts';
 import type { Operation, RequestContext } from '../http/service.ts';
-import { crudOperations, type Given } from '../resource/crud.ts';
+import { type Crud, crudOperations, type Given } from '../resource/crud.ts';
 import { type Cidr, parseCidr } from './address-range.ts';
 import { addAutoAddresses, removeAutoAddresses } from './auto-address.ts';
 import { networkNotFound, subnetNotFound } from './network-fault.ts';
@@ -45,9 +45,12 @@ interface SubnetParts {
 }
 
 /** The operations on subnets. */
-export function subnetOperations(parts: SubnetParts): Operation[] {
+export const subnetOperations = (parts: SubnetParts): Operation[] => crudOperations(subnetCrud(parts));
+
+/** What a subnet's usual operations are made of. */
+export function subnetCrud(parts: SubnetParts): Crud<SubnetRow> {
   const { db, cascade } = parts;
-  return crudOperations<SubnetRow>({
+  return {
     db,
     convention,
     store: subnetStore,
@@ -76,7 +79,7 @@ export function subnetOperations(parts: SubnetParts): Operation[] {
       cascade.revise(tx, 'subnet', row.id, { requestId: context.requestId }),
     removing: (row, context, tx) => removeSubnet(tx, parts, row, context.requestId),
     committed: () => cascade.poke(),
-  });
+  };
 }
 
 /** Own ones, those on own networks and those of shared networks. */

@@ -115,7 +115,7 @@ export function crudOperations<R extends BaseRow>(crud: Crud<R>): Operation[] {
           const bodies = many ?? [call.body[resource.name] as Record<string, unknown>];
           const rows = await crud.db.transaction(async (tx) => {
             const made: R[] = [];
-            for (const body of bodies) made.push(await create(crud, body, call.context, tx));
+            for (const body of bodies) made.push(await createRow(crud, body, call.context, tx));
             return made;
           });
           crud.committed?.();
@@ -163,8 +163,7 @@ export function crudOperations<R extends BaseRow>(crud: Crud<R>): Operation[] {
         handle: async (call) => {
           await crud.db.transaction(async (tx) => {
             const row = await locked(crud, idOf(call), call, tx, rule);
-            await crud.removing?.(row, call.context, tx);
-            await store.remove(tx, row.id);
+            await removeRow(crud, row, call.context, tx);
           });
           crud.committed?.();
         },
@@ -213,8 +212,11 @@ async function list<R extends BaseRow>(crud: Crud<R>, call: Call): Promise<unkno
   return listBody(resource, convention, context, listing, query, path, rows.map(render), ids);
 }
 
-/** Makes one row in a transaction: field rules, the service's own part, storage. Also for callers outside HTTP. */
-async function create<R extends BaseRow>(
+/**
+ * Makes one row in a transaction: field rules, the service's own part, storage. Also for callers outside HTTP.
+ * @param body as a client would give it under the resource's name
+ */
+export async function createRow<R extends BaseRow>(
   crud: Crud<R>,
   body: Record<string, unknown>,
   context: RequestContext,
@@ -223,6 +225,17 @@ async function create<R extends BaseRow>(
   const given = givenOf(crud, 'create', body, context);
   const row = await crud.store.insert(tx, { id: randomUUID(), ...(await crud.creating(given, context, tx)) });
   return (await crud.created?.(row, context, tx)) ?? row;
+}
+
+/** Takes one row away in a transaction, with what goes with it. Also for callers outside HTTP. */
+export async function removeRow<R extends BaseRow>(
+  crud: Crud<R>,
+  row: R,
+  context: RequestContext,
+  tx: Tx,
+): Promise<void> {
+  await crud.removing?.(row, context, tx);
+  await crud.store.remove(tx, row.id);
 }
 
 async function locked<R extends BaseRow>(

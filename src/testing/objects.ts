@@ -287,6 +287,8 @@ const kinds: Readonly<Record<string, ObjectKind>> = {
       target_tenant: word(),
     },
   })),
+  // A segment is its network's.
+  segment_id: cloud(({ id }) => id('network_id')),
   subnetpool_id: tagged('subnetpools', 'subnetpool', () => ({
     name: word(),
     prefixes: ['10.46.0.0/16'],
