@@ -57,6 +57,8 @@ const FOREIGN: Readonly<Record<string, { readonly status: number; readonly why: 
   'compute GET /os-quota-sets/:project_id/detail': ASKED_BY_PROJECT,
   'compute GET /os-quota-sets/:project_id/defaults': { status: 200, why: 'the defaults are the same for all' },
   'compute GET /os-simple-tenant-usage/:project_id': ASKED_BY_PROJECT,
+  'network DELETE /auto-allocated-topology/:project_id': ASKED_BY_PROJECT,
+  'network GET /auto-allocated-topology/:project_id': ASKED_BY_PROJECT,
   'network GET /quotas/:project_id': ASKED_BY_PROJECT,
   'network GET /quotas/:project_id/default': ASKED_BY_PROJECT,
   'network GET /quotas/:project_id/details': ASKED_BY_PROJECT,
@@ -96,6 +98,7 @@ const FOREIGN: Readonly<Record<string, { readonly status: number; readonly why: 
 const NOT_READ: Readonly<Record<string, string>> = {
   'identity GET /OS-TRUST/trusts': 'all trusts; their own are asked for by their id',
   'identity GET /OS-TRUST/trusts/:trust_id/roles/:role_id': 'it is not a role that the trust gives',
+  'network GET /auto-allocated-topology/:project_id': 'it makes one, and this parent has no default subnet pool',
   'network GET /quotas': 'the quotas of all projects, which Neutron gives to administrators alone',
 };
 
