@@ -14,7 +14,8 @@ import { type PortRow, portStore } from './port-resource.ts';
 import { type MemberChange, membersChanged } from './remote-member/members.ts';
 import { ensureDefaultGroup } from './security-group-default.ts';
 import type { ResolvedNetworks, ResolvedRequest, ServerPlace, ServerPort } from './server-networks.ts';
-import { addressInUse, networkUnknown, portInUse, portUnknown } from './server-networks-resolve.ts';
+import { addressInUse, apart, networkUnknown, portInUse, portUnknown } from './server-networks-resolve.ts';
+import { followServer } from './stretched/follow.ts';
 import type { NetworkTopology } from './topology.ts';
 
 export interface AttachParts {
@@ -39,6 +40,7 @@ export async function attachPorts(
   const first = await nextIndex(tx, to.server_id);
   const given = requests.flatMap(({ port_id }) => port_id ?? []);
   const held = await takeGiven(tx, given);
+  if (!(await followServer(tx, parts, given, to.child))) throw apart();
   const bound = {
     device_id: to.server_id,
     device_owner: `compute:${to.zone}`,

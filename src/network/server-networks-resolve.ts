@@ -10,6 +10,7 @@ import { type PortRow, portStore } from './port-resource.ts';
 import { visiblePorts } from './ports.ts';
 import { isSharedWith, sharedCondition } from './sharing.ts';
 import { childrenForServer } from './stretched/place.ts';
+import { placesToStay } from './stretched/follow.ts';
 import type { NetworkTopology } from './topology.ts';
 import { childrenWithinReach } from './transit/join.ts';
 import type { NetworkRequest, ResolvedNetworks, ResolvedRequest } from './server-networks.ts';
@@ -28,7 +29,10 @@ export async function resolveNetworks(
   for (const network of networks) refuseUnusable(network);
   await checkAddresses(query, context, requests);
   const [ports, ...possible] = await Promise.all([
-    placesOfPorts(query, requests),
+    placesToStay(
+      query,
+      requests.flatMap(({ port_id }) => port_id ?? []),
+    ),
     ...networks.map((network) => childrenForServer(query, topology, network)),
     ...networks.map((network) => childrenWithinReach(query, topology, network)),
   ]);
@@ -143,18 +147,7 @@ function childrenOf(
   if (first === undefined) return undefined;
   const common = first.filter((child) => others.every((children) => children.includes(child)));
   if (common.length > 0) return common;
-  throw badRequest('The networks asked for live in different availability zones; a server can be in one only.');
-}
-
-/** Children that given ports are in already: a port stays where it was first bound, or tied to a floating IP. */
-async function placesOfPorts(query: Queryable, requests: readonly ResolvedRequest[]): Promise<string[]> {
-  const ids = requests.flatMap(({ port_id }) => port_id ?? []);
-  if (ids.length === 0) return [];
-  const found = await sql<{ child: string }>`
-    select distinct child from replicas where kind = 'port' and not retiring and resource_id = any(${ids}::text[])`.execute(
-    query,
-  );
-  return found.rows.map(({ child }) => child);
+  throw apart();
 }
 
 async function checkAddresses(
@@ -186,6 +179,8 @@ async function checkAddresses(
   }
 }
 
+export const apart = (): Fault =>
+  badRequest('The networks asked for live in different availability zones; a server can be in one only.');
 export const portUnknown = (id: string): Fault => badRequest(`Port id ${id} could not be found.`);
 export const portInUse = (id: string): Fault => conflict(`Port ${id} is still in use.`);
 export const networkUnknown = (id: string): Fault => badRequest(`Network ${id} could not be found.`);

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { sql } from 'kysely';
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import type { Tx } from '../../db/database.ts';
 import type { RequestContext } from '../../http/service.ts';
 import type { SimCloud } from '../../sim/cloud.ts';
 import { identities, silent, type TestAnswer } from '../../testing/api.ts';
@@ -459,15 +460,53 @@ describe('a router on a stretched network', () => {
 });
 
 describe('ports and floating IPs on a stretched network', () => {
-  it('keep a server where its port is', async () => {
+  it('follow a server to another child, with all that they are', async () => {
     const { network } = await stretched('10.32.0.0/24');
     const port = await make('alice', 'port', { network_id: network.id });
-    const both = await serverNetworks.resolve(db.query, context, [{ port_id: port.id }]);
-    expect(both.children).toEqual(['east', 'west']);
+    const first = await boot('west', [{ port_id: port.id }]);
+    expect(named(west.state.ports, port.id)).toHaveLength(1);
+    await end(first.server_id);
+    const after = await serverNetworks.resolve(db.query, context, [{ port_id: port.id }]);
+    expect(after.children).toEqual(['east', 'west']);
+    const second = await boot('east', [{ port_id: port.id }]);
+    const { mac_address, fixed_ips } = port as unknown as { mac_address: string; fixed_ips: { ip_address: string }[] };
+    expect(named(east.state.ports, port.id)[0]).toMatchObject({
+      mac_address,
+      fixed_ips: fixed_ips.map(({ ip_address }) => ({ ip_address })),
+    });
+    await eventually(() => expect(named(west.state.ports, port.id)).toEqual([]));
+    expect(await replicas(port.id)).toEqual(['east']);
+    // And back, though the child that it leaves is away.
+    await end(second.server_id);
+    await east.stop();
+    const third = await boot('west', [{ port_id: port.id }]);
+    expect(named(west.state.ports, port.id)).toHaveLength(1);
+    await east.start();
+    await eventually(() => expect(named(east.state.ports, port.id)).toEqual([]));
+    await end(third.server_id);
+    await call('alice', 'DELETE', `/ports/${port.id}`);
+    await drop(network);
+  }, 60_000);
+
+  it('keep a server where something else hangs on its port', async () => {
+    const { network } = await stretched('10.34.0.0/24');
+    const port = await make('alice', 'port', { network_id: network.id });
     const { server_id } = await boot('west', [{ port_id: port.id }]);
     await end(server_id);
-    const after = await serverNetworks.resolve(db.query, context, [{ port_id: port.id }]);
-    expect(after.children).toEqual(['west']);
+    const trunk = await make('alice', 'trunk', { port_id: port.id });
+    const wanted = [{ port_id: port.id }];
+    const resolved = await serverNetworks.resolve(db.query, context, wanted);
+    expect(resolved.children).toEqual(['west']);
+    // As it goes where the trunk came after the look at the places.
+    const attach = (tx: Tx) =>
+      serverNetworks.attach(tx, context, resolved, {
+        server_id: randomUUID(),
+        child: 'east',
+        zone: 'east',
+        security_groups: undefined,
+      });
+    await expect(db.transaction(attach)).rejects.toMatchObject({ status: 400 });
+    expect((await call('alice', 'DELETE', `/trunks/${trunk.id}`)).status).toBe(204);
     await call('alice', 'DELETE', `/ports/${port.id}`);
     await drop(network);
   }, 60_000);
