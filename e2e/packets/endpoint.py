@@ -73,7 +73,10 @@ def out_of_tap(tap, switch):
     while True:
         frame = os.read(tap, 65535)
         keep('out', frame)
-        switch.sendall(struct.pack('!H', len(frame)) + frame)
+        try:
+            switch.sendall(struct.pack('!H', len(frame)) + frame)
+        except OSError:
+            pass  # the port is gone: as a cable that was pulled
 
 
 def into_tap(tap, switch):
@@ -81,7 +84,7 @@ def into_tap(tap, switch):
     while True:
         head = reader.read(2)
         if len(head) < 2:
-            return  # the port is gone: as a cable that was pulled
+            return
         frame = reader.read(struct.unpack('!H', head)[0])
         keep('in', frame)
         os.write(tap, frame)

@@ -16,7 +16,8 @@ export type Attributes = Readonly<Record<string, unknown>>;
 /** An address beyond every child's external network, where `SERVICE` listens: the same behind each, as the internet is. */
 export const WORLD = '198.51.100.1';
 export const SERVICE = 80;
-const PATIENCE = { timeout_ms: 120_000, every_ms: 250 };
+/** How long a busy child may take for anything. */
+const PATIENCE = { timeout_ms: 240_000, every_ms: 250 };
 
 export interface Port {
   readonly id: string;

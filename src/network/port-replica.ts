@@ -44,11 +44,19 @@ export function portKind(batches: PortBatches, cascade: Cascade): ReplicaKind<Br
         ...(row.vnic_type === 'normal' ? {} : { 'binding:vnic_type': row.vnic_type }),
       };
       const scope = await context.scope(row.project_id);
+      const create = async (together: string): Promise<Found> => {
+        try {
+          return { child_id: await batches.create(context, { port, scope, together }), detail: detail(row) };
+        } catch (error) {
+          throw (await notYetFree(context, error)) ?? error;
+        }
+      };
       try {
-        const child_id = await batches.create(context, { port, scope, together: row.device_id });
-        return { child_id, detail: detail(row) };
+        return await create(row.device_id);
       } catch (error) {
-        throw (await notYetFree(context, error)) ?? error;
+        if (!isTaken(error)) throw error;
+        // Who had the address may have left between the refusal and the look at who is leaving.
+        return await create('');
       }
     },
     /** Sends all that may change; twice: the same values again. */
@@ -129,6 +137,9 @@ async function valuesOf(context: ChildContext, row: Brought): Promise<Record<str
     ...(await policyInChild(context, row)),
   };
 }
+
+const isTaken = (error: unknown): boolean =>
+  error instanceof CloudError && error.status === 409 && error.transient !== true;
 
 /**
  * An address given back in the parent is free there at once, in the child only when the port that had it is deleted

@@ -460,6 +460,19 @@ describe('a router on a stretched network', () => {
 });
 
 describe('ports and floating IPs on a stretched network', () => {
+  it('are tried again where who had the address left just after the child refused it', async () => {
+    const { network } = await stretched('10.35.0.0/24');
+    const before = east.requests.count(/POST network \/ports/);
+    const body = { NeutronError: { type: 'IpAddressAlreadyAllocated', message: 'taken', detail: '' } };
+    const match = { method: 'POST', service: 'network' as const, path: /^\/ports$/ };
+    east.faults.inject({ match, times: 1, respond: { status: 409, body } });
+    const { server_id, port } = await boot('east', [{ network_id: network.id }]);
+    expect(named(east.state.ports, port.id)).toHaveLength(1);
+    expect(east.requests.count(/POST network \/ports/) - before).toBe(2);
+    await end(server_id);
+    await drop(network);
+  }, 60_000);
+
   it('follow a server to another child, with all that they are', async () => {
     const { network } = await stretched('10.32.0.0/24');
     const port = await make('alice', 'port', { network_id: network.id });
