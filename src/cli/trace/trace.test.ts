@@ -255,6 +255,21 @@ describe('headwater network trace', () => {
     expect(cells(moved, 'network', 'segment').west).toMatch(/^vlan 999 on provider-a \/ vlan 10\d on provider-a$/);
   });
 
+  it('shows what of the children stands behind an external network', async () => {
+    const id = await vi.waitFor(
+      async () => {
+        const { body } = await call('alice', 'GET', '/networks?router:external=true');
+        expect(body.networks[0]?.subnets).toHaveLength(2);
+        return body.networks[0].id as string;
+      },
+      { timeout: 20_000, interval: 50 },
+    );
+    const trace = await look('network', id);
+    expect(trace.sections.map(({ kind }) => kind)).toEqual(['network', 'subnet', 'subnet', 'ports']);
+    expect(cells(trace, 'network', 'state')).toEqual({ east: "the child's own", west: "the child's own" });
+    expect(trace.differences).toBe(0);
+  });
+
   it('refuses what the parent does not have', async () => {
     await expect(look('router', randomUUID())).rejects.toThrow('the parent has no router');
     await expect(printedTrace('subnet', 'x', { config: 'none' })).rejects.toThrow('name a router, network, port');

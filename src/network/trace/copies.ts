@@ -6,7 +6,8 @@ export interface KnownCopy {
   readonly child: string;
   /** Null while it is not made, or it is not known whether it is. */
   readonly child_id: string | null;
-  readonly revision: number;
+  /** What it was last brought to; null of the child's own that stands behind an external network: it is never brought. */
+  readonly revision: number | null;
   readonly retiring: boolean;
   readonly is_sent: boolean;
   readonly error: string | null;
@@ -30,7 +31,11 @@ export interface Known {
 export async function knownCopies(query: Queryable, kind: string, id: string): Promise<Known> {
   const [copies, work] = await Promise.all([
     sql<KnownCopy>`select child, child_id, revision, retiring, sent_at is not null as is_sent, error from replicas
-      where kind = ${kind} and resource_id = ${id} order by child`.execute(query),
+      where kind = ${kind} and resource_id = ${id}
+      union all select child, child_id, null, false, false, null from external_networks
+      where ${kind}::text = 'network' and network_id = ${id}
+      union all select child, child_id, null, false, false, null from external_subnets
+      where ${kind}::text = 'subnet' and subnet_id = ${id} order by child`.execute(query),
     sql<KnownWork>`select lane as child, attempts, claimed_by is not null as is_claimed, request_id,
         (extract(epoch from due_at - clock_timestamp()) * 1000)::float8 as due_in_ms
       from work where kind = ${kind} and resource_id = ${id} order by lane`.execute(query),

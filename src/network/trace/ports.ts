@@ -2,6 +2,7 @@
 import { sql } from 'kysely';
 import type { Shown } from './ask.ts';
 import type { Cell, TraceRow, TraceSection } from './contract.ts';
+import { networkIds } from './copies.ts';
 import { TRANSIT } from '../transit/join.ts';
 import { cellOf, few, NAMED_MAX, set, type TraceParts } from './section.ts';
 
@@ -20,11 +21,10 @@ export async function portsSection({ query, asker }: TraceParts, networkId: stri
     sql<PortCopy>`select p.id, r.child, r.child_id, r.error from ports p
       join replicas r on r.kind = 'port' and r.resource_id = p.id and not r.retiring
       where p.network_id = ${networkId}`.execute(query),
-    sql<{ child: string; child_id: string }>`select child, child_id from replicas
-      where kind = 'network' and resource_id = ${networkId} and child_id is not null order by child`.execute(query),
+    networkIds(query, networkId),
   ]);
   const rows: Record<'ours' | 'missing' | 'others', Record<string, Cell>> = { ours: {}, missing: {}, others: {} };
-  for (const { child, child_id } of networks.rows) {
+  for (const [child, child_id] of networks) {
     const fields = ['id', 'name', 'device_owner'];
     const shown = await asker.list(child, '/ports', 'ports', { network_id: child_id, fields });
     if (shown === undefined) continue;

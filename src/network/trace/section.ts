@@ -90,7 +90,8 @@ export function tableOf(traced: Traced, known: Known, copies: ReadonlyMap<string
       children: each((child, copy) => {
         if (shown === undefined || copy === undefined || !copy.asked.answered || copy.asked.body === undefined)
           return undefined;
-        return cellOf(shown(copy.asked.body, child), wanted?.(child));
+        // The child's own is as it is.
+        return cellOf(shown(copy.asked.body, child), copy.known.revision === null ? undefined : wanted?.(child));
       }),
     })),
   ];
@@ -120,11 +121,12 @@ function state(copy: Copy | undefined, revision: number): Cell {
   if (known.child_id === null) return wrong(known.is_sent ? 'being made' : 'to be made');
   if (!asked.answered) return plain('unreachable');
   if (asked.body === undefined) return wrong('gone');
+  if (known.revision === null) return plain("the child's own");
   return known.revision === revision ? plain('there') : wrong('behind');
 }
 
 function brought(copy: Copy | undefined, revision: number): Cell | undefined {
-  if (copy === undefined || copy.known.child_id === null) return undefined;
+  if (copy === undefined || copy.known.child_id === null || copy.known.revision === null) return undefined;
   const shown = String(copy.known.revision);
   return copy.known.retiring ? plain(shown) : cellOf(shown, String(revision));
 }
