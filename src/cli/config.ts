@@ -1,10 +1,14 @@
 /** The operator's file: what it may say, what holds where it does not, and errors that name the key and the mend. */
 import { existsSync, readFileSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { type Static, Type } from 'typebox';
 import { parseDocument } from 'yaml';
 import { check } from '../http/validation.ts';
 import { NO_TOPOLOGY, type NetworkTopology, type VlanRange } from '../network/topology.ts';
+import { ConfigError } from './config-error.ts';
+import { readPolicyFile } from './policy-file.ts';
+
+export { ConfigError } from './config-error.ts';
 
 const Child = Type.Object(
   {
@@ -50,6 +54,7 @@ const File = Type.Object(
     ),
     data_dir: Type.Optional(Type.String({ minLength: 1 })),
     admin_password_env: Type.Optional(Type.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]*$' })),
+    policy_file: Type.Optional(Type.String({ minLength: 1 })),
     log_level: Type.Optional(
       Type.Union(['trace', 'debug', 'info', 'warn', 'error', 'silent'].map((level) => Type.Literal(level))),
     ),
@@ -81,6 +86,8 @@ export interface Config {
   readonly database: { readonly url: string | undefined; readonly max_connections: number };
   readonly data_dir: string;
   readonly admin_password_env: string | undefined;
+  /** Rules that hold in place of the defaults, by name; empty where no `policy_file` is named. */
+  readonly policy: Readonly<Record<string, string>>;
   readonly log_level: string;
   readonly children: readonly ConfiguredChild[];
   readonly topology: NetworkTopology;
@@ -96,14 +103,6 @@ export interface ConfiguredChild {
   readonly enforces_address_groups?: boolean;
   readonly concurrency: number;
   readonly timeout_ms: number;
-}
-
-/** A fault of the operator's, told in one line. */
-export class ConfigError extends Error {
-  constructor(message: string) {
-    super(message);
-    this.name = 'ConfigError';
-  }
 }
 
 const MENDS: Readonly<Record<string, string>> = {
@@ -173,6 +172,7 @@ function complete(file: Static<typeof File>, path: string): Config {
     database: { url: file.database?.url, max_connections: file.database?.max_connections ?? 20 },
     data_dir: resolve(file.data_dir ?? '/var/lib/headwater'),
     admin_password_env: file.admin_password_env,
+    policy: file.policy_file === undefined ? {} : readPolicyFile(resolve(dirname(path), file.policy_file)),
     log_level: file.log_level ?? 'info',
     children: Object.entries(file.children).map(([name, child]) => ({
       name,

@@ -128,6 +128,7 @@ function configOf(listen: string, data_dir: string): Config {
       timeout_ms: 60_000,
     })),
     topology: TOPOLOGY,
+    policy: {},
   };
 }
 

@@ -14,7 +14,7 @@ import { type Embedded, startEmbedded } from '../db/embedded.ts';
 import { migrate } from '../db/migrate.ts';
 import { conventions } from '../http/conventions.ts';
 import { createMetrics, type Metrics } from '../http/metrics.ts';
-import { createPolicy } from '../http/policy.ts';
+import { createPolicy, type Policy } from '../http/policy.ts';
 import { createServer } from '../http/server.ts';
 import { rulesOf, type Service } from '../http/service.ts';
 import { createIdentity } from '../identity/identity.ts';
@@ -105,6 +105,8 @@ export interface AssemblyOptions {
   readonly adminPassword?: string | undefined;
   /** Told the administrator's password where none was given and one had to be made up. */
   readonly generated?: ((password: string) => void) | undefined;
+  /** Rules of an operator's policy.yaml, in place of the defaults. */
+  readonly policy?: Readonly<Record<string, string>>;
 }
 
 /** Puts a parent together over a migrated database: all of it but the port, and the work in children (`cascade.start`). */
@@ -141,7 +143,7 @@ export async function assemble(options: AssemblyOptions): Promise<Assembly> {
     const server = createServer({
       services,
       authenticate: parts.identity.authenticate,
-      policy: createPolicy({ defaults: rulesOf(services) }),
+      policy: policyOf(services, options.policy ?? {}, log),
       publicUrl,
       log,
       metrics,
@@ -181,6 +183,7 @@ export async function startParent(config: Config, options: ParentOptions): Promi
       publicUrl: config.public_url,
       data_dir: config.data_dir,
       topology: config.topology,
+      policy: config.policy,
       log,
       metrics,
       adminPassword: options.adminPassword,
@@ -206,6 +209,23 @@ function atTheEnd(log: Logger) {
         await step().catch((err: unknown) => log.error({ err }, 'not ended cleanly'));
     },
   };
+}
+
+/**
+ * The rules of all services, the operator's in place of the defaults. A name that no service asks for is worth a word:
+ * it may be a helper of other rules, or a misspelt one that an operator believes to hold.
+ * @throws ConfigError where rules refer to each other in a circle
+ */
+function policyOf(services: readonly Service[], overrides: Readonly<Record<string, string>>, log: Logger): Policy {
+  const defaults = [...rulesOf(services)];
+  const known = new Set(defaults.map(({ name }) => name));
+  const others = Object.keys(overrides).filter((name) => !known.has(name));
+  if (others.length > 0) log.warn({ rules: others }, 'the policy file has rules that no operation asks for by itself');
+  try {
+    return createPolicy({ defaults, overrides });
+  } catch (error) {
+    return forOperator(error);
+  }
 }
 
 /** Why a database does not start is said in one line, which is the operator's to read. */

@@ -20,6 +20,8 @@ export interface TestParentOptions {
   /** False: nothing is done in the children until the test calls `cascade.start()`. */
   readonly begin?: boolean;
   readonly log?: Logger;
+  /** Rules in place of the defaults, as of an operator's policy.yaml. */
+  readonly policy?: Readonly<Record<string, string>>;
 }
 
 /** A user with one role in one project, and how they log in. */
@@ -50,7 +52,7 @@ export interface TestParent {
 
 /** Call it once at the top of a test file, and `stop` in `afterAll`. */
 export async function testParent(options: TestParentOptions = {}): Promise<TestParent> {
-  const { children = ['east', 'west'], begin = true, log = silent } = options;
+  const { children = ['east', 'west'], begin = true, log = silent, policy = {} } = options;
   const db = await testDatabase();
   const data_dir = await mkdtemp(join(tmpdir(), 'headwater-test-parent-'));
   const sims: Record<string, SimCloud> = {};
@@ -71,6 +73,7 @@ export async function testParent(options: TestParentOptions = {}): Promise<TestP
     log,
     metrics: createMetrics({ process: false }),
     adminPassword,
+    policy,
   });
   const tokens: Record<string, string> = {};
   const call = callsTo(parent.server, (who) => tokens[who] ?? who);
