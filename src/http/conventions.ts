@@ -160,6 +160,7 @@ export const network: Convention = {
   hidesUnreadable: true,
   takesAnyContentType: true,
   convertsValues: true,
+  checksBodyFirst: true,
 };
 
 export const identity: Convention = {

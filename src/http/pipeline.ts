@@ -83,6 +83,12 @@ export async function run(
  */
 export async function carryOut(convention: Convention, chosen: Operation, call: Call, body: unknown): Promise<Reply> {
   const { context, params, query } = call;
+  const checked = (): unknown => {
+    const converted = chosen.convert === undefined ? body : chosen.convert(body);
+    if (chosen.body !== undefined) validate(convention, chosen.body, converted, context.version, 'body');
+    return converted;
+  };
+  if (convention.checksBodyFirst) checked();
   if (chosen.policy !== 'none') {
     const target = await chosen.target?.(call);
     if (chosen.refused !== undefined && !context.allowed(chosen.policy.name, target)) {
@@ -94,8 +100,7 @@ export async function carryOut(convention: Convention, chosen: Operation, call: 
     refuseOtherProject(context.identity, params.project_id);
   }
   if (chosen.query !== undefined) validate(convention, chosen.query, query, context.version, 'query');
-  const converted = chosen.convert === undefined ? body : chosen.convert(body);
-  if (chosen.body !== undefined) validate(convention, chosen.body, converted, context.version, 'body');
+  const converted = checked();
   const answer = await chosen.handle(chosen.convert === undefined ? call : { ...call, body: converted });
   return answer instanceof Reply ? answer : new Reply(chosen.status, answer);
 }

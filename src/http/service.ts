@@ -49,6 +49,8 @@ export interface Convention {
   ) => void;
   /** Words of a refusal by policy. */
   readonly refusal: (rule: string) => Fault;
+  /** Neutron looks at a body before it asks whether the caller may send it at all. */
+  readonly checksBodyFirst?: true;
   /** Neutron takes text for numbers and truth values, and makes them what they are meant to be. */
   readonly convertsValues?: true;
   /** Neutron reads every body as JSON, whatever the client calls it. */

@@ -7,7 +7,7 @@ import { type Static, Type } from 'typebox';
 import type { Cascade, ChildState, ProxyService } from '../cascade/contract.ts';
 import type { Queryable } from '../db/database.ts';
 import { network as convention } from '../http/conventions.ts';
-import { notFound } from '../http/fault.ts';
+import { badRequest, notFound } from '../http/fault.ts';
 import { type Operation, operation } from '../http/service.ts';
 import { chooseFields, chooseItems } from './edge-list.ts';
 
@@ -42,7 +42,7 @@ const AgentUpdate = Type.Object(
   { additionalProperties: false },
 );
 
-const policy = (verb: 'get' | 'update', description: string) => ({
+const policy = (verb: 'get' | 'update' | 'delete', description: string) => ({
   name: `${verb}_agent`,
   check: 'rule:admin_only',
   description,
@@ -53,7 +53,7 @@ const unknown = (): never => {
   throw convention.unknownPath();
 };
 
-/** `GET /agents`, `GET` and `PUT /agents/:agent_id`. */
+/** `GET /agents`; `GET`, `PUT` and `DELETE /agents/:agent_id`. */
 export function agentOperations(cascade: Cascade): Operation[] {
   const find = async (query: Queryable, id: string): Promise<Agent> => {
     const found = (await agents(cascade, query)).find((agent) => agent.id === id);
@@ -82,6 +82,21 @@ export function agentOperations(cascade: Cascade): Operation[] {
       handle: async (call) => ({
         agent: chooseFields(await find(cascade.db.query, call.params.agent_id ?? ''), call.query),
       }),
+    }),
+    operation({
+      method: 'DELETE',
+      path: '/agents/:agent_id',
+      policy: policy('delete', 'Delete an agent'),
+      status: 204,
+      summary: 'Refused: a proxy goes with its child',
+      refused: unknown,
+      handle: async (call) => {
+        const { id, host } = await find(cascade.db.query, call.params.agent_id ?? '');
+        throw badRequest(
+          `Bad agent request: Agent ${id} is a proxy of ${host}, and goes when that is taken out of the configuration.`,
+          'BadRequest',
+        );
+      },
     }),
     operation<Static<typeof AgentUpdate>>({
       method: 'PUT',

@@ -42,7 +42,10 @@ describe('agents', () => {
     expect((await call('alice', 'GET', '/agents')).body).toEqual({ agents: [] });
     const { body } = await call('admin', 'GET', '/agents?host=east');
     expect(body.agents.map(({ binary }: { binary: string }) => binary).sort()).toEqual(['l2-proxy', 'l3-proxy']);
-    for (const method of ['GET', 'PUT'] as const) {
+    const kept = await call('admin', 'DELETE', `/agents/${body.agents[0].id}`);
+    expect([kept.status, kept.body.NeutronError.message]).toEqual([400, expect.stringContaining('is a proxy of east')]);
+    expect((await call('admin', 'DELETE', '/agents/none')).body.NeutronError.type).toBe('AgentNotFound');
+    for (const method of ['GET', 'PUT', 'DELETE'] as const) {
       const hidden = await call('alice', method, `/agents/${body.agents[0].id}`, { agent: {} });
       expect([hidden.status, hidden.body.NeutronError.type]).toEqual([404, 'HTTPNotFound']);
     }

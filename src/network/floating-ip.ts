@@ -180,7 +180,9 @@ async function changed(
   given: Given<FloatingIp>,
   context: RequestContext,
 ): Promise<Given<FloatingIp>> {
-  const { port_id, fixed_ip_address, ...patch } = given;
+  // Once there was nothing else to change: a change of nothing unties it.
+  const isBlank = Object.keys(given).length === 0;
+  const { port_id = isBlank ? null : undefined, fixed_ip_address, ...patch } = given;
   await usePolicy(tx, context, { kind: 'floatingip', id: row.id }, given.qos_policy_id, row.qos_policy_id);
   if (given.qos_policy_id != null) patch.qos_known = true;
   refuseAddressAlone(given);

@@ -434,6 +434,20 @@ describe('security groups', () => {
   });
 });
 
+it('ports go by the hand of their owner, or of the owner of their network', async () => {
+  const network = await make('alice', 'network', { name: 'mine' });
+  const port = await make('admin', 'port', { network_id: network.id, project_id: 'p2' });
+  const change = await call('alice', 'PUT', `/ports/${port.id}`, { port: { name: 'x' } });
+  expect(change.status).toBe(403);
+  expect((await call('alice', 'DELETE', `/ports/${port.id}`)).status).toBe(204);
+});
+
+it('a body is looked at before the right to send it', async () => {
+  const long = { policy: { name: 'x'.repeat(256) } };
+  expect((await call('alice', 'POST', '/qos/policies', long)).status).toBe(400);
+  expect((await call('alice', 'POST', '/qos/policies', { policy: { name: 'x' } })).status).toBe(403);
+});
+
 it('values come as text, and bodies by any name or none', async () => {
   const network = await make('alice', 'network', { name: 'n', admin_state_up: 'yes', mtu: '1400' });
   expect(network).toMatchObject({ admin_state_up: true, mtu: 1400 });

@@ -56,6 +56,8 @@ export function portOperations(parts: PortParts): Operation[] {
     policies: plainPolicies('port', 'a port'),
     visible: visiblePorts,
     owned: ownOrAdmin,
+    // Who sees another project's port owns its network, and decides who stays on it.
+    removable: () => true,
     missing: portNotFound,
     bulk: true,
     creating: newPort,

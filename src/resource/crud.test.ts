@@ -103,6 +103,10 @@ describe('a resource served from its description', () => {
     const changed = await api.call('alice', 'PUT', `${url}/${id}`, { widget: { note: null, name: 'uno' } });
     expect(changed.body.widget).toMatchObject({ name: 'uno', note: null, size: 3 });
     expect((await api.call('alice', 'GET', `${url}/${id}?fields=name`)).body).toEqual({ widget: { name: 'uno' } });
+    for (const name of ['project_id', 'tenant_id']) {
+      const { widget } = (await api.call('alice', 'GET', `${url}/${id}?fields=${name}`)).body;
+      expect(widget).toEqual({ [name]: 'p1' });
+    }
     expect((await api.call('alice', 'DELETE', `${url}/${id}`)).status).toBe(204);
     const gone = await api.call('alice', 'GET', `${url}/${id}`);
     expect(gone.status).toBe(404);

@@ -44,6 +44,8 @@ export interface Crud<R extends BaseRow> {
   readonly shown?: (context: RequestContext) => readonly RawBuilder<SqlBool>[];
   /** Which rows a caller may change; the same as `visible` where it is not said. A row seen but not owned gives 403. */
   readonly owned?: (row: R, context: RequestContext) => boolean;
+  /** Which rows a caller may delete, where these are others than may be changed. */
+  readonly removable?: (row: R, context: RequestContext) => boolean;
   /** What the rules are asked about, where that is more than the caller's own project. */
   readonly target?: Operation['target'];
   readonly missing: (id: string) => Fault;
@@ -162,7 +164,8 @@ export function crudOperations<R extends BaseRow>(crud: Crud<R>): Operation[] {
         summary: `Delete a ${resource.name}`,
         handle: async (call) => {
           await crud.db.transaction(async (tx) => {
-            const row = await locked(crud, idOf(call), call, tx, rule);
+            const owned = crud.removable ?? crud.owned;
+            const row = await locked({ ...crud, ...(owned && { owned }) }, idOf(call), call, tx, rule);
             await removeRow(crud, row, call.context, tx);
           });
           crud.committed?.();

@@ -28,14 +28,17 @@ export function renderer<R extends BaseRow>(
   const keep = resource.unknownAttributes === 'keep';
   const columns = plan(resource, convention, context.version, view)
     .filter((column) => column.rule === undefined || context.allowed(column.rule))
-    .filter(({ name, alias }) => wanted.size === 0 || wanted.has(name) || (alias !== undefined && wanted.has(alias)));
+    .flatMap(({ name, alias, ...column }) =>
+      [name, alias].flatMap((shown) =>
+        shown === undefined || (wanted.size > 0 && !wanted.has(shown)) ? [] : [{ ...column, name: shown }],
+      ),
+    );
   return (row) => {
     const out: Record<string, unknown> = keep ? { ...(row as { extra?: Record<string, unknown> }).extra } : {};
     for (const column of columns) {
       const value = column.value(row as unknown as Record<string, unknown>, context);
       if (value === undefined) continue;
       out[column.name] = value;
-      if (column.alias !== undefined) out[column.alias] = value;
     }
     return out;
   };

@@ -79,6 +79,8 @@ describe('address groups', () => {
       'AddressesNotFound',
       `Addresses ['10.9.0.0/24'] not found in the address group ${id}.`,
     ]);
+    expect(fault(await change(id, 'remove', ['10.9.0.1']))[2]).toContain("['10.9.0.1/32'] not found");
+    expect(fault(await change(id, 'add', ['nowhere']))).toEqual([400, 'AddrFormatError', 'invalid IPNetwork nowhere']);
     expect((await change(id, 'add', ['10.1.0.0/24'], 'bob')).status).toBe(404);
     expect((await change(id, 'add', ['10.1.0.0/24'], 'rita')).status).toBe(403);
     expect(fault(await call('alice', 'GET', '/address-groups/nope'))[1]).toBe('AddressGroupNotFound');

@@ -110,7 +110,7 @@ function changeOperation(
         const row = await addressGroupStore.lock(tx, id, ownOrShared(context));
         if (row === undefined) throw addressGroupNotFound(id);
         if (!ownOrAdmin(row, context)) throw convention.refusal(name);
-        const addresses = next(row, prefixesOf(body.addresses));
+        const addresses = next(row, [...new Set(body.addresses.map(looselyPrefixOf))].sort());
         const after = (await addressGroupStore.update(tx, id, { addresses })) as AddressGroupRow;
         await cascade.revise(tx, 'address_group', id, { requestId: context.requestId });
         return after;
@@ -129,6 +129,14 @@ function prefixesOf(given: readonly string[]): string[] {
   const twice = given.find((text, at) => given.indexOf(text) !== at);
   if (twice !== undefined) throw invalidAttribute('addresses', `Duplicate items in the list: '${twice}'.`);
   return [...new Set(given.map(prefixOf))].sort();
+}
+
+/** A single address is a prefix, too. @throws Fault 400 for what is none, in the words of the library that Neutron uses */
+function looselyPrefixOf(text: string): string {
+  const whole = text.includes('/') ? text : `${text}/${text.includes(':') ? 128 : 32}`;
+  const cidr = parseCidr(whole);
+  if (cidr === undefined) throw badRequest(`invalid IPNetwork ${text}`, 'AddrFormatError');
+  return cidr.text;
 }
 
 function prefixOf(text: string): string {
