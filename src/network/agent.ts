@@ -10,6 +10,17 @@ import { network as convention } from '../http/conventions.ts';
 import { badRequest, notFound } from '../http/fault.ts';
 import { type Operation, operation } from '../http/service.ts';
 import { chooseFields, chooseItems } from './edge-list.ts';
+import type { Extension } from './extension-type.ts';
+
+/** What it announces in the list of extensions. */
+export const agentExtensions: readonly Extension[] = [
+  {
+    alias: 'agent',
+    name: 'agent',
+    description: 'Network agents; here, the proxies of the children.',
+    updated: '2013-02-03T10:00:00-00:00',
+  },
+];
 
 /** Binaries of the network proxies, as `cascade.proxies` knows them, with the agent type that Neutron lists show. */
 export const networkProxies = { 'l2-proxy': 'L2 proxy', 'l3-proxy': 'L3 proxy' } as const;

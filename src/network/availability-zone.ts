@@ -4,6 +4,17 @@ import type { Queryable } from '../db/database.ts';
 import { notFound } from '../http/fault.ts';
 import { type Operation, operation } from '../http/service.ts';
 import { chooseItems } from './edge-list.ts';
+import type { Extension } from './extension-type.ts';
+
+/** What it announces in the list of extensions. */
+export const availabilityZoneExtensions: readonly Extension[] = [
+  {
+    alias: 'availability_zone',
+    name: 'Availability Zone',
+    description: 'Availability zones.',
+    updated: '2015-01-01T10:00:00-00:00',
+  },
+];
 
 /** `GET /availability_zones`. */
 export function availabilityZoneOperations(cascade: Cascade): Operation[] {

@@ -5,6 +5,17 @@ import { type Operation, operation } from '../http/service.ts';
 import { all } from '../resource/store.ts';
 import { chooseItems } from './edge-list.ts';
 import { callersProject, visibleNetworks } from './network-project.ts';
+import type { Extension } from './extension-type.ts';
+
+/** What it announces in the list of extensions. */
+export const floatingIpPoolExtensions: readonly Extension[] = [
+  {
+    alias: 'floatingip-pools',
+    name: 'Floating IP Pools Extension',
+    description: 'Where floating IPs can come from.',
+    updated: '2018-03-21T10:00:00-00:00',
+  },
+];
 
 interface PoolSubnet {
   readonly id: string;

@@ -7,6 +7,17 @@ import { createStore } from '../resource/store.ts';
 import { callersProject } from './network-project.ts';
 import { type Forwarding, shownInFloatingIp } from './port-forwarding/port-forwarding-resource.ts';
 import { standardAttributes, standardFilters } from './standard-attributes.ts';
+import type { Extension } from './extension-type.ts';
+
+/** What it announces in the list of extensions. */
+export const floatingIpExtensions: readonly Extension[] = [
+  {
+    alias: 'fip-port-details',
+    name: 'Floating IP Port Details Extension',
+    description: 'The port behind a floating IP.',
+    updated: '2018-04-09T10:00:00-00:00',
+  },
+];
 
 const Uuid = Type.String({ format: 'uuid' });
 const Address = Type.String({ format: 'ipv4' });

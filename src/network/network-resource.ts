@@ -5,6 +5,42 @@ import { createStore } from '../resource/store.ts';
 import { copiesProject } from './copies-project.ts';
 import { sharedFields } from './sharing.ts';
 import { standardAttributes, standardFilters } from './standard-attributes.ts';
+import type { Extension } from './extension-type.ts';
+
+/** What it announces in the list of extensions. */
+export const networkExtensions: readonly Extension[] = [
+  {
+    alias: 'external-net',
+    name: 'Neutron external network',
+    description: 'Networks that lead outside.',
+    updated: '2013-01-14T10:00:00-00:00',
+  },
+  {
+    alias: 'l2_adjacency',
+    name: 'L2 Adjacency',
+    description: 'Whether all ports of a network are on one segment.',
+    updated: '2016-04-12T16:00:00-00:00',
+  },
+  { alias: 'net-mtu', name: 'Network MTU', description: 'The MTU of a network.', updated: '2015-03-25T10:00:00-00:00' },
+  {
+    alias: 'net-mtu-writable',
+    name: 'Network MTU (writable)',
+    description: 'The MTU of a network is chosen.',
+    updated: '2017-07-12T00:00:00-00:00',
+  },
+  {
+    alias: 'network_availability_zone',
+    name: 'Network Availability Zone',
+    description: 'Availability zones of networks.',
+    updated: '2015-01-01T10:00:00-00:00',
+  },
+  {
+    alias: 'provider',
+    name: 'Provider Network',
+    description: 'How a network lies on physical ones.',
+    updated: '2012-09-07T10:00:00-00:00',
+  },
+];
 
 const Name = Type.String({ maxLength: 255 });
 const Zones = Type.Array(Type.String({ maxLength: 255 }), { maxItems: 50 });

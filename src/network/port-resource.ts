@@ -7,6 +7,53 @@ import { createStore } from '../resource/store.ts';
 import { copiesProject } from './copies-project.ts';
 import { assignmentsOf } from './dns/dns-name.ts';
 import { standardAttributes, standardFilters } from './standard-attributes.ts';
+import type { Extension } from './extension-type.ts';
+
+/** What it announces in the list of extensions. */
+export const portExtensions: readonly Extension[] = [
+  {
+    alias: 'allowed-address-pairs',
+    name: 'Allowed Address Pairs',
+    description: 'Further addresses that a port may send from.',
+    updated: '2013-07-23T10:00:00-00:00',
+  },
+  {
+    alias: 'binding',
+    name: 'Port Binding',
+    description: 'How and where a port is bound.',
+    updated: '2014-02-03T10:00:00-00:00',
+  },
+  {
+    alias: 'extra_dhcp_opt',
+    name: 'Neutron Extra DHCP options',
+    description: 'Further DHCP options of a port.',
+    updated: '2013-03-17T12:00:00-00:00',
+  },
+  {
+    alias: 'ip_allocation',
+    name: 'IP Allocation',
+    description: 'When a port gets its addresses: at once.',
+    updated: '2016-06-10T23:00:00-00:00',
+  },
+  {
+    alias: 'port-mac-address-regenerate',
+    name: 'Neutron Port MAC address regenerate',
+    description: 'A port is given another MAC.',
+    updated: '2018-05-03T10:00:00-00:00',
+  },
+  {
+    alias: 'port-numa-affinity-policy',
+    name: 'Port NUMA affinity policy',
+    description: 'How near to its NUMA node a port has to be.',
+    updated: '2020-07-08T10:00:00-00:00',
+  },
+  {
+    alias: 'port-security',
+    name: 'Port Security',
+    description: 'Ports whose traffic is not filtered.',
+    updated: '2012-07-23T10:00:00-00:00',
+  },
+];
 
 const Name = Type.String({ maxLength: 255 });
 const ADMIN = 'rule:admin_only';

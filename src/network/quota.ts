@@ -4,6 +4,29 @@ import type { Db } from '../db/database.ts';
 import { badRequest, notFound } from '../http/fault.ts';
 import { type Operation, operation, type PolicyRule, type RequestContext } from '../http/service.ts';
 import type { QuotaBook } from '../resource/quota.ts';
+import type { Extension } from './extension-type.ts';
+
+/** What it announces in the list of extensions. */
+export const quotaExtensions: readonly Extension[] = [
+  {
+    alias: 'quota-check-limit',
+    name: 'Quota engine limit check',
+    description: 'A limit below what is used is refused on request.',
+    updated: '2021-09-08T16:00:00-00:00',
+  },
+  {
+    alias: 'quota_details',
+    name: 'Quota details management support',
+    description: 'How much of a quota is used.',
+    updated: '2017-02-10T10:00:00-00:00',
+  },
+  {
+    alias: 'quotas',
+    name: 'Quota management support',
+    description: 'Quotas of projects.',
+    updated: '2012-07-29T10:00:00-00:00',
+  },
+];
 
 const get: PolicyRule = {
   name: 'get_quota',

@@ -5,6 +5,41 @@ import type { RequestContext } from '../http/service.ts';
 import { nullable, computed, field, resource, type Row } from '../resource/resource.ts';
 import { createStore } from '../resource/store.ts';
 import { standardAttributes, standardFilters } from './standard-attributes.ts';
+import type { Extension } from './extension-type.ts';
+
+/** What it announces in the list of extensions. */
+export const routerExtensions: readonly Extension[] = [
+  {
+    alias: 'ext-gw-mode',
+    name: 'Neutron L3 Configurable external gateway mode',
+    description: 'SNAT at a gateway, or none.',
+    updated: '2013-03-28T10:00:00-00:00',
+  },
+  {
+    alias: 'extraroute',
+    name: 'Neutron Extra Route',
+    description: 'Extra routes of a router.',
+    updated: '2013-02-01T10:00:00-00:00',
+  },
+  {
+    alias: 'extraroute-atomic',
+    name: 'Atomically add/remove extra routes',
+    description: 'Adding and removing single extra routes.',
+    updated: '2019-07-10T10:00:00-00:00',
+  },
+  {
+    alias: 'router',
+    name: 'Neutron L3 Router',
+    description: 'Routers, gateways and floating IPs.',
+    updated: '2012-07-20T10:00:00-00:00',
+  },
+  {
+    alias: 'router_availability_zone',
+    name: 'Router Availability Zone',
+    description: 'Availability zones of routers.',
+    updated: '2015-01-01T10:00:00-00:00',
+  },
+];
 
 const Name = Type.String({ maxLength: 255 });
 const Route = Type.Object(

@@ -9,6 +9,41 @@ import { createStore } from '../resource/store.ts';
 import { normalizedCidr } from './address-range.ts';
 import { sharedFields } from './sharing.ts';
 import { revisedAttributes, revisedFilters, standardAttributes, standardFilters } from './standard-attributes.ts';
+import type { Extension } from './extension-type.ts';
+
+/** What it announces in the list of extensions. */
+export const securityGroupExtensions: readonly Extension[] = [
+  {
+    alias: 'security-group',
+    name: 'security-group',
+    description: 'Security groups and their rules.',
+    updated: '2012-10-05T10:00:00-00:00',
+  },
+  {
+    alias: 'security-groups-normalized-cidr',
+    name: 'Normalized CIDR field for security group rules',
+    description: 'Prefixes in their usual form.',
+    updated: '2020-07-28T10:00:00-00:00',
+  },
+  {
+    alias: 'security-groups-remote-address-group',
+    name: 'Remote address group id field for security group rules',
+    description: 'Rules that admit an address group.',
+    updated: '2020-08-25T10:00:00-00:00',
+  },
+  {
+    alias: 'security-groups-shared-filtering',
+    name: 'Security group filtering on the shared field',
+    description: 'Which groups are shared.',
+    updated: '2021-10-05T09:00:00-00:00',
+  },
+  {
+    alias: 'stateful-security-group',
+    name: 'Stateful security group',
+    description: 'Groups that track no connections.',
+    updated: '2019-11-26T09:00:00-00:00',
+  },
+];
 
 const Name = Type.String({ maxLength: 255 });
 const Port = nullable(Type.Integer());

@@ -12,6 +12,23 @@ import { listBody, parseListing } from '../resource/listing.ts';
 import { field, nullable, resource } from '../resource/resource.ts';
 import { chooseFields } from './edge-list.ts';
 import { type NetworkRow, networkStore } from './network-resource.ts';
+import type { Extension } from './extension-type.ts';
+
+/** What it announces in the list of extensions. */
+export const segmentExtensions: readonly Extension[] = [
+  {
+    alias: 'segment',
+    name: 'Segment',
+    description: 'The segments of networks, one each.',
+    updated: '2016-02-24T17:00:00-00:00',
+  },
+  {
+    alias: 'standard-attr-segment',
+    name: 'Standard Attribute Segment Extension',
+    description: 'Segments tell when they were made and changed.',
+    updated: '2018-04-09T10:00:00-00:00',
+  },
+];
 
 const SegmentName = nullable(Type.String({ maxLength: 255 }));
 

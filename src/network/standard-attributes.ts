@@ -8,6 +8,41 @@ import { Type } from 'typebox';
 import type { Queryable } from '../db/database.ts';
 import { computed, type FilterCondition, field, Timestamp } from '../resource/resource.ts';
 import { invalidInput } from './network-fault.ts';
+import type { Extension } from './extension-type.ts';
+
+/** What it announces in the list of extensions. */
+export const standardExtensions: readonly Extension[] = [
+  {
+    alias: 'revision-if-match',
+    name: 'If-Match constraints based on revision_number',
+    description: 'Changes that hold for one revision.',
+    updated: '2016-12-11T00:00:00-00:00',
+  },
+  {
+    alias: 'standard-attr-description',
+    name: 'standard-attr-description',
+    description: 'Every object has a description.',
+    updated: '2016-02-10T10:00:00-00:00',
+  },
+  {
+    alias: 'standard-attr-revisions',
+    name: 'Resource revision numbers',
+    description: 'Every object counts its changes.',
+    updated: '2016-04-11T10:00:00-00:00',
+  },
+  {
+    alias: 'standard-attr-tag',
+    name: 'Tag support for resources with standard attribute: port, subnet, subnetpool, network, security_group, router, floatingip, policy, trunk',
+    description: 'Objects can be tagged.',
+    updated: '2017-01-01T00:00:00-00:00',
+  },
+  {
+    alias: 'standard-attr-timestamp',
+    name: 'Resource timestamps',
+    description: 'Every object tells when it was made and changed.',
+    updated: '2016-09-12T10:00:00-00:00',
+  },
+];
 
 interface Revised {
   readonly revision: number;

@@ -7,6 +7,17 @@ import { copiesProject } from './copies-project.ts';
 import { callersProject, sharedNetworks } from './network-project.ts';
 import { sharedValue } from './sharing.ts';
 import { standardAttributes, standardFilters } from './standard-attributes.ts';
+import type { Extension } from './extension-type.ts';
+
+/** What it announces in the list of extensions. */
+export const subnetExtensions: readonly Extension[] = [
+  {
+    alias: 'subnet-service-types',
+    name: 'Subnet service types',
+    description: 'Subnets for certain owners of ports.',
+    updated: '2016-03-15T18:00:00-00:00',
+  },
+];
 
 const Name = Type.String({ maxLength: 255 });
 const Ipv6Mode = nullable(Type.Enum(['dhcpv6-stateful', 'dhcpv6-stateless', 'slaac']));

@@ -3,6 +3,17 @@ import { Type } from 'typebox';
 import { field, nullable, resource, type Row, type TableOf } from '../../resource/resource.ts';
 import { createStore } from '../../resource/store.ts';
 import { hiddenShared } from '../sharing.ts';
+import type { Extension } from '../extension-type.ts';
+
+/** What it announces in the list of extensions. */
+export const addressGroupExtensions: readonly Extension[] = [
+  {
+    alias: 'address-group',
+    name: 'Address group',
+    description: 'Lists of addresses that security group rules name.',
+    updated: '2020-07-15T10:00:00-00:00',
+  },
+];
 
 const Name = Type.String({ maxLength: 255 });
 /** Prefixes as a client gives them; whether they are any is told in Neutron's words (`prefixesOf`). */

@@ -3,6 +3,17 @@ import { Type } from 'typebox';
 import { field, resource, type Row, type TableOf } from '../../resource/resource.ts';
 import { createStore } from '../../resource/store.ts';
 import { sharedFields } from '../sharing.ts';
+import type { Extension } from '../extension-type.ts';
+
+/** What it announces in the list of extensions. */
+export const addressScopeExtensions: readonly Extension[] = [
+  {
+    alias: 'address-scope',
+    name: 'Address scope',
+    description: 'Scopes within which prefixes are unique.',
+    updated: '2015-07-26T10:00:00-00:00',
+  },
+];
 
 const Name = Type.String({ maxLength: 255 });
 

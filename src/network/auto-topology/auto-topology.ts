@@ -17,6 +17,17 @@ import { routers } from '../router-resource.ts';
 import { routerCrud } from '../router.ts';
 import { defaultPoolOf } from '../subnet-pool/pool-allocation.ts';
 import { subnetCrud } from '../subnets.ts';
+import type { Extension } from '../extension-type.ts';
+
+/** What it announces in the list of extensions. */
+export const autoTopologyExtensions: readonly Extension[] = [
+  {
+    alias: 'auto-allocated-topology',
+    name: 'Auto Allocated Topology Services',
+    description: 'A network behind a router, without asking for its parts.',
+    updated: '2016-01-01T00:00:00-00:00',
+  },
+];
 
 const PATH = '/auto-allocated-topology/:project_id';
 const DRY_RUN = 'dry-run';

@@ -11,6 +11,17 @@ import { chooseFields } from '../edge-list.ts';
 import { networkNotFound } from '../network-fault.ts';
 import { type NetworkRow, networkStore } from '../network-resource.ts';
 import type { AllocationPool } from '../subnet-resource.ts';
+import type { Extension } from '../extension-type.ts';
+
+/** What it announces in the list of extensions. */
+export const ipAvailabilityExtensions: readonly Extension[] = [
+  {
+    alias: 'network-ip-availability',
+    name: 'Network IP Availability',
+    description: 'How many addresses of networks are in use.',
+    updated: '2015-09-24T00:00:00-00:00',
+  },
+];
 
 /** A view of networks: what a list of it may be asked for. */
 const availability = resource({

@@ -1,5 +1,22 @@
 /** DNS names of ports, networks and floating IPs, as Neutron checks and shows them. Pure; no database. */
 import { invalidAttribute } from '../network-fault.ts';
+import type { Extension } from '../extension-type.ts';
+
+/** What it announces in the list of extensions. */
+export const dnsExtensions: readonly Extension[] = [
+  {
+    alias: 'dns-domain-ports',
+    name: 'dns_domain for ports',
+    description: 'Ports have a DNS domain of their own.',
+    updated: '2017-04-24T10:00:00-00:00',
+  },
+  {
+    alias: 'dns-integration',
+    name: 'DNS Integration',
+    description: 'Names of ports, networks and floating IPs.',
+    updated: '2015-08-15T18:00:00-00:00',
+  },
+];
 
 /** The domain that Neutron gives where an operator says none. */
 const DOMAIN = 'openstacklocal.';

@@ -2,6 +2,23 @@
 import { Type } from 'typebox';
 import { field, nullable, resource, type Row, type TableOf } from '../../resource/resource.ts';
 import { createStore } from '../../resource/store.ts';
+import type { Extension } from '../extension-type.ts';
+
+/** What it announces in the list of extensions. */
+export const flavorExtensions: readonly Extension[] = [
+  {
+    alias: 'flavors',
+    name: 'Neutron Service Flavors',
+    description: 'Flavors of services and the profiles behind them.',
+    updated: '2015-09-17T10:00:00-00:00',
+  },
+  {
+    alias: 'service-type',
+    name: 'Neutron Service Type Management',
+    description: 'Providers of advanced services: none.',
+    updated: '2013-01-20T00:00:00-00:00',
+  },
+];
 
 const Text = Type.String({ maxLength: 255 });
 const text = { create: 'optional', update: true, default: '', filter: true, sort: true } as const;

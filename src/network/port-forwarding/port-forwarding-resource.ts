@@ -3,6 +3,41 @@ import { type SqlBool, sql } from 'kysely';
 import { Type } from 'typebox';
 import { computed, field, nullable, resource, type Row, type TableOf } from '../../resource/resource.ts';
 import { createStore } from '../../resource/store.ts';
+import type { Extension } from '../extension-type.ts';
+
+/** What it announces in the list of extensions. */
+export const portForwardingExtensions: readonly Extension[] = [
+  {
+    alias: 'expose-port-forwarding-in-fip',
+    name: 'Expose Floating IP port forwardings',
+    description: 'A floating IP shows its port forwardings.',
+    updated: '2018-06-28T16:00:00-00:00',
+  },
+  {
+    alias: 'floating-ip-port-forwarding',
+    name: 'Floating IP Port Forwarding',
+    description: 'Single ports of a floating IP lead to ports of servers.',
+    updated: '2018-01-19T10:00:00-00:00',
+  },
+  {
+    alias: 'floating-ip-port-forwarding-description',
+    name: 'Floating IP Port Forwarding new attribute description',
+    description: 'Port forwardings have a description.',
+    updated: '2019-11-01T10:00:00-00:00',
+  },
+  {
+    alias: 'floating-ip-port-forwarding-detail',
+    name: 'Floating IP port forwarding detail',
+    description: 'A floating IP shows the ids of its port forwardings and their ports.',
+    updated: '2022-05-06T10:00:00-00:00',
+  },
+  {
+    alias: 'floating-ip-port-forwarding-port-ranges',
+    name: 'Floating IP Port Forwarding support port ranges',
+    description: 'Port forwardings of ranges of ports.',
+    updated: '2020-07-01T10:00:00-00:00',
+  },
+];
 
 const Uuid = Type.String({ format: 'uuid' });
 const Port = nullable(Type.Union([Type.Integer(), Type.String({ maxLength: 16 })]));

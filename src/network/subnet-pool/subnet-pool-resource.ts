@@ -4,6 +4,35 @@ import { computed, field, nullable, resource, type Row, type TableOf } from '../
 import { createStore } from '../../resource/store.ts';
 import { sharedFields } from '../sharing.ts';
 import { standardAttributes, standardFilters } from '../standard-attributes.ts';
+import type { Extension } from '../extension-type.ts';
+
+/** What it announces in the list of extensions. */
+export const subnetPoolExtensions: readonly Extension[] = [
+  {
+    alias: 'default-subnetpools',
+    name: 'Default Subnetpools',
+    description: 'Subnets out of the default subnet pool.',
+    updated: '2016-02-18T18:00:00-00:00',
+  },
+  {
+    alias: 'subnet_allocation',
+    name: 'Subnet Allocation',
+    description: 'Subnets out of subnet pools.',
+    updated: '2015-03-30T10:00:00-00:00',
+  },
+  {
+    alias: 'subnet_onboard',
+    name: 'Subnet Onboard',
+    description: 'Subnets are taken into a subnet pool.',
+    updated: '2018-12-18T10:00:00-00:00',
+  },
+  {
+    alias: 'subnetpool-prefix-ops',
+    name: 'Subnet Pool Prefix Operations',
+    description: 'Single prefixes are added to a subnet pool and removed.',
+    updated: '2019-02-08T10:00:00-00:00',
+  },
+];
 
 const Name = Type.String({ maxLength: 255 });
 /** Neutron takes numbers as numbers and as text. */

@@ -6,6 +6,23 @@ import { field, resource, type Row, type TableOf } from '../../resource/resource
 import { createStore } from '../../resource/store.ts';
 import { callersProject } from '../network-project.ts';
 import { standardAttributes, standardFilters } from '../standard-attributes.ts';
+import type { Extension } from '../extension-type.ts';
+
+/** What it announces in the list of extensions. */
+export const trunkExtensions: readonly Extension[] = [
+  {
+    alias: 'trunk',
+    name: 'Trunk Extension',
+    description: 'Ports that carry the traffic of others, tagged.',
+    updated: '2016-01-01T10:00:00-00:00',
+  },
+  {
+    alias: 'trunk-details',
+    name: 'Trunk port details',
+    description: 'A parent port shows the subports of its trunk.',
+    updated: '2016-01-01T10:00:00-00:00',
+  },
+];
 
 const Name = Type.String({ maxLength: 255 });
 
