@@ -7,15 +7,28 @@ import type { RunningCascade } from '../cascade/cascade.ts';
 import type { Db } from '../db/database.ts';
 import { format } from '../http/microversion.ts';
 import type { Operation, Service } from '../http/service.ts';
+import { announced } from '../network/extension.ts';
 import { NO_TOPOLOGY } from '../network/topology.ts';
 import { silentLogger } from './log.ts';
 import { createServices } from './parent.ts';
 
-interface Missing {
+export interface Missing {
   readonly what: string;
   readonly paths: readonly string[];
   readonly why: string;
+  /** Why, in a word; see `KINDS`. */
+  readonly kind?: keyof typeof KINDS;
+  /** Extensions of a stock cloud that are not announced for it. */
+  readonly extensions?: readonly string[];
 }
+
+/** Headings of what is not served; without a kind it is simply not served. */
+const KINDS = {
+  cascade: 'Not meaningful over a cascade: answers as where the extension is missing',
+  newer: 'Newer than the children',
+  missing: 'Not part of a stock cloud',
+  described: 'Described, but not there in OpenStack either',
+};
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -37,9 +50,19 @@ export function describedServices(): Service[] {
   return [parts.identity, parts.compute, parts.network, parts.volume, parts.image].map((part) => part.service);
 }
 
+const read = (folder: string, name: string): unknown => parse(readFileSync(join(folder, name), 'utf8'));
+
+/** What is not served of each service, by the convention's name. */
+export const notServed = (folder: string = join(ROOT, 'docs')): Record<string, Missing[]> =>
+  read(folder, 'not-served.yaml') as Record<string, Missing[]>;
+
+/** What a stock cloud announces as extensions, by the convention's name. */
+export const stockExtensions = (folder: string = join(ROOT, 'docs')): Record<string, string[]> =>
+  read(folder, 'stock-extensions.yaml') as Record<string, string[]>;
+
 /** Writes the page; returns how many operations it lists. */
 export function writeCoverage(folder: string = join(ROOT, 'docs')): number {
-  const missing = parse(readFileSync(join(folder, 'not-served.yaml'), 'utf8')) as Record<string, Missing[]>;
+  const missing = notServed(folder);
   const services = describedServices();
   const pages = services.map((service) => section(service, missing[service.convention.name] ?? []));
   const count = services.reduce((sum, service) => sum + service.operations.length, 0);
@@ -67,9 +90,6 @@ function section(service: Service, missing: readonly Missing[]): string {
       (op) =>
         `| ${op.method} | \`${op.path}\`${op.action === undefined ? '' : ` \`${op.action}\``} | ${span(service, op)} | ${rule(op)} | ${op.summary} |`,
     );
-  const lacks = missing.map(
-    ({ what, paths, why }) => `| ${what} | ${paths.map((path) => `\`${path}\``).join('<br>')} | ${why} |`,
-  );
   return [
     '',
     `## ${convention.name}${versions}`,
@@ -80,13 +100,43 @@ function section(service: Service, missing: readonly Missing[]): string {
     '| --- | --- | --- | --- | --- |',
     ...rows,
     '',
-    `### Not served: ${convention.name}`,
-    '',
-    '| what | paths | why |',
-    '| --- | --- | --- |',
-    ...lacks,
-    '',
+    ...lacking(convention.name, missing),
+    ...(convention.name === 'network' ? networkExtensions(missing) : []),
   ].join('\n');
+}
+
+function lacking(name: string, missing: readonly Missing[]): string[] {
+  const kinds = [undefined, ...(Object.keys(KINDS) as (keyof typeof KINDS)[])];
+  return kinds.flatMap((kind) => {
+    const rows = missing
+      .filter((one) => one.kind === kind)
+      .map(({ what, paths, why }) => `| ${what} | ${paths.map((path) => `\`${path}\``).join('<br>')} | ${why} |`);
+    if (rows.length === 0) return [];
+    const heading = kind === undefined ? `Not served: ${name}` : `${KINDS[kind]}: ${name}`;
+    return [`### ${heading}`, '', '| what | paths | why |', '| --- | --- | --- |', ...rows, ''];
+  });
+}
+
+/** What of a stock cloud's extensions is announced, and why the rest is not. */
+function networkExtensions(missing: readonly Missing[]): string[] {
+  const stock = new Set(stockExtensions().network);
+  const whys = new Map(missing.flatMap(({ extensions = [], why }) => extensions.map((alias) => [alias, why] as const)));
+  const ours = announced.map(({ alias, description }) => {
+    const note = stock.has(alias) ? '' : ' (more than a stock cloud)';
+    return `| \`${alias}\` | announced${note} | ${description} |`;
+  });
+  const theirs = [...whys].map(([alias, why]) => `| \`${alias}\` | not announced | ${why} |`);
+  const both = ours.filter((row) => !row.includes('more than')).length;
+  return [
+    '### Extensions: network',
+    '',
+    `Of the ${stock.size} extensions of a stock Zed cloud with ML2/OVN, ${both} are announced.`,
+    '',
+    '| alias | | what it is, or why it is not announced |',
+    '| --- | --- | --- |',
+    ...[...ours, ...theirs].toSorted(compare),
+    '',
+  ];
 }
 
 const compare = (one: string, other: string): number => (one < other ? -1 : Number(one > other));

@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { check, type CheckOptions } from './check/check.ts';
 import { ConfigError } from './config.ts';
 import { demo } from './demo.ts';
+import { unsortedIn } from './descriptions.ts';
 import { writeCoverage } from './docs.ts';
 import { type BootstrapOptions, bootstrapParent, rotateKeys } from './identity.ts';
 import { serve } from './serve.ts';
@@ -73,8 +74,19 @@ program
 program
   .command('docs')
   .description('write docs/coverage.md from what is served')
-  .action(() => {
+  .option(
+    '--held-against <description...>',
+    'print what of published descriptions (network=openapi.yaml) is neither served nor spoken of',
+  )
+  .action((options: { heldAgainst?: string[] }) => {
     process.stdout.write(`docs/coverage.md: ${writeCoverage()} operations served\n`);
+    for (const text of options.heldAgainst ?? []) {
+      const [name = '', file = ''] = text.split('=');
+      const left = unsortedIn(name, file);
+      process.stdout.write(`${name}: ${left.length} operations neither served nor spoken of\n`);
+      for (const operation of left) process.stdout.write(`  ${operation}\n`);
+      if (left.length > 0) process.exitCode = 1;
+    }
   });
 
 try {

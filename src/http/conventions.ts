@@ -130,6 +130,10 @@ export const network: Convention = {
         'HTTPBadRequest',
       );
     }
+    if (problem.keyword === 'enum' && typeof problem.value !== 'object') {
+      const value = String(problem.value).slice(0, 64);
+      return badRequest(`Invalid input for ${attribute}. Reason: ${value} is not in valid_values.`, 'HTTPBadRequest');
+    }
     return badRequest(`Invalid input for ${attribute}. Reason: ${problem.message}.`, 'HTTPBadRequest');
   },
   paging: {

@@ -128,7 +128,7 @@ async function allocateAsked(
 ): Promise<FixedIp[]> {
   const taken: FixedIp[] = [];
   const isRouter = wish.device_owner.startsWith('network:');
-  const chosen = asked.map((request) => ({ request, subnet: subnetFor(request, subnets, wish.network_id) }));
+  const chosen = asked.map((request) => ({ request, subnet: subnetFor(request, subnets, wish) }));
   // Addresses named first: else a random choice for one entry could take what the next one names.
   for (const { request, subnet } of chosen.toSorted((one, other) => rank(one.request) - rank(other.request))) {
     if (request.ip_address !== undefined) {
@@ -160,7 +160,12 @@ async function allocateAsked(
 
 const rank = (request: FixedIpRequest): number => (request.ip_address === undefined ? 1 : 0);
 
-function subnetFor(request: FixedIpRequest, subnets: readonly SubnetRow[], networkId: string): SubnetRow {
+function subnetFor(
+  request: FixedIpRequest,
+  subnets: readonly SubnetRow[],
+  { network_id, device_owner }: AddressWish,
+): SubnetRow {
+  const isRouters = device_owner === '' || device_owner.startsWith('network:router');
   const address = request.ip_address === undefined ? undefined : parseAddress(request.ip_address);
   if (request.ip_address !== undefined && address === undefined) {
     throw invalidAttribute('fixed_ips', `'${request.ip_address}' is not a valid IP address.`);
@@ -169,7 +174,7 @@ function subnetFor(request: FixedIpRequest, subnets: readonly SubnetRow[], netwo
     if (address === undefined) {
       throw badRequest('IP allocation requires subnet_id or ip_address.', 'InvalidInput');
     }
-    const fitting = subnets.find((subnet) => holds(cidrOf(subnet), address));
+    const fitting = subnets.find((subnet) => holds(cidrOf(subnet), address, isRouters));
     if (fitting !== undefined) return fitting;
     throw badRequest(
       `IP address ${request.ip_address} is not a valid IP for any of the subnets on the specified network.`,
@@ -178,19 +183,21 @@ function subnetFor(request: FixedIpRequest, subnets: readonly SubnetRow[], netwo
   }
   const subnet = subnets.find(({ id }) => id === request.subnet_id);
   if (subnet === undefined) throw subnetNotFound(request.subnet_id);
-  if (address !== undefined && !holds(cidrOf(subnet), address)) {
+  if (address !== undefined && !holds(cidrOf(subnet), address, isRouters)) {
     throw badRequest(
       `IP address ${request.ip_address} is not a valid IP for the specified subnet.`,
       'InvalidIpForSubnet',
     );
   }
-  if (subnet.network_id !== networkId) throw subnetNotFound(request.subnet_id);
+  if (subnet.network_id !== network_id) throw subnetNotFound(request.subnet_id);
   return subnet;
 }
 
-function holds(cidr: Cidr, address: { readonly version: 4 | 6; readonly value: bigint }): boolean {
+/** Routers may have the first address of an IPv6 subnet, too: it is their anycast address. */
+function holds(cidr: Cidr, address: { readonly version: 4 | 6; readonly value: bigint }, isRouters: boolean): boolean {
   const { start, end } = usable(cidr);
-  return cidr.version === address.version && address.value >= start && address.value <= end;
+  const first = cidr.version === 6 && isRouters ? cidr.first : start;
+  return cidr.version === address.version && address.value >= first && address.value <= end;
 }
 
 async function takeThis(tx: Tx, subnet: SubnetRow, ip_address: string, portId: string): Promise<FixedIp> {

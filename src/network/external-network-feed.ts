@@ -183,6 +183,7 @@ async function bringSubnet(tx: Tx, child: string, networkId: string, subnet: Chi
     ipv6_address_mode: null,
     subnetpool_id: null,
     service_types: [],
+    dns_publish_fixed_ip: false,
     copies_project_id: null,
     tags: [],
   });

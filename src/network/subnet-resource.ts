@@ -12,6 +12,12 @@ import type { Extension } from './extension-type.ts';
 /** What it announces in the list of extensions. */
 export const subnetExtensions: readonly Extension[] = [
   {
+    alias: 'subnet-dns-publish-fixed-ip',
+    name: 'Subnet DNS publish fixed IP',
+    description: 'Whether the names of ports on a subnet are published.',
+    updated: '2019-05-24T10:00:00-00:00',
+  },
+  {
     alias: 'subnet-service-types',
     name: 'Subnet service types',
     description: 'Subnets for certain owners of ports.',
@@ -73,13 +79,13 @@ export const subnetResource = resource({
       create: 'optional',
       update: true,
       default: [],
-      input: nullable(Type.Array(Type.String({ maxLength: 64 }), { maxItems: 5 })),
+      input: nullable(Type.Array(Type.String({ maxLength: 64 }), { maxItems: 64 })),
     }),
     host_routes: field(Type.Array(Route), {
       create: 'optional',
       update: true,
       default: [],
-      input: nullable(Type.Array(Route, { maxItems: 20 })),
+      input: nullable(Type.Array(Route, { maxItems: 256 })),
     }),
     enable_dhcp: field(Type.Boolean(), { create: 'optional', update: true, default: true, filter: true, sort: true }),
     ipv6_ra_mode: field(Ipv6Mode, { create: 'optional', default: null, filter: true }),
@@ -90,14 +96,21 @@ export const subnetResource = resource({
       update: true,
       default: [],
     }),
-    segment_id: computed(() => null),
+    /** Only taken, as null; shown as that. */
+    segment_id: field(nullable(Type.String({ format: 'uuid' })), {
+      create: 'optional',
+      show: 'never',
+      filter: () => sql<SqlBool>`false`,
+    }),
+    shown_segment_id: computed(() => null, { name: 'segment_id' }),
+    dns_publish_fixed_ip: field(Type.Boolean(), { create: 'optional', update: true, default: false }),
     copies_project_id: copiesProject,
     ...standardAttributes(0),
   },
 });
 
 /** What is asked for beside what is kept. */
-type Asked = 'prefixlen' | 'use_default_subnetpool';
+type Asked = 'prefixlen' | 'use_default_subnetpool' | 'segment_id';
 export type SubnetRow = Omit<Row<typeof subnetResource>, Asked>;
 export type SubnetRequest = Partial<Row<typeof subnetResource>>;
 export const subnetStore = createStore<typeof subnetResource, SubnetRow>(subnetResource);

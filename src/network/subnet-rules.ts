@@ -1,5 +1,5 @@
 /** What makes a subnet's values valid, with Neutron's exceptions. Pure; no database. */
-import { badRequest, conflict } from '../http/fault.ts';
+import { badRequest, conflict, type Fault } from '../http/fault.ts';
 import {
   type Cidr,
   defaultPools,
@@ -33,7 +33,7 @@ export function checkCidr(text: string, ipVersion: number): Cidr {
 /** DHCP needs room for more than one address. */
 export function checkDhcp(cidr: Cidr, enableDhcp: boolean): void {
   const bits = cidr.version === 4 ? 32 : 128;
-  if (enableDhcp && cidr.prefix >= bits - (cidr.version === 4 ? 1 : 0)) {
+  if (enableDhcp && cidr.prefix >= bits - 1) {
     throw invalidInput('Subnet has a prefix length that is incompatible with DHCP service enabled.');
   }
   const isMulticast = cidr.version === 4 ? cidr.first >> 28n === 14n : cidr.first >> 120n === 255n;
@@ -57,7 +57,7 @@ export function checkIpv6Modes(cidr: Cidr, modes: Ipv6Modes, enableDhcp: boolean
     return;
   }
   if (!enableDhcp && (ra !== null || address !== null)) {
-    throw invalidInput('ipv6_ra_mode or ipv6_address_mode cannot be set when enable_dhcp is set to False');
+    throw invalidInput('ipv6_ra_mode or ipv6_address_mode cannot be set when enable_dhcp is set to False.');
   }
   if (ra !== null && address !== null && ra !== address) {
     throw invalidInput(
@@ -72,14 +72,13 @@ export function checkIpv6Modes(cidr: Cidr, modes: Ipv6Modes, enableDhcp: boolean
 }
 
 /**
- * The gateway: null for none, the first address where nothing is said.
+ * The gateway: null for none. Where nothing is said, the first address; of IPv6 that is the anycast address of routers.
  * @throws Fault 400 where it is no address of this IP version, or the network's own or broadcast address
  */
 export function checkGateway(cidr: Cidr, given: string | null | undefined): string | null {
   if (given === null) return null;
   if (given === undefined) {
-    const bits = cidr.version === 4 ? 32 : 128;
-    return formatAddress(cidr.prefix >= bits - 1 ? cidr.first : cidr.first + 1n, cidr.version);
+    return formatAddress(cidr.version === 6 || cidr.prefix >= 31 ? cidr.first : cidr.first + 1n, cidr.version);
   }
   const gateway = parseAddress(given);
   if (gateway === undefined) throw invalidAttribute('gateway_ip', `'${given}' is not a valid IP address.`);
@@ -89,7 +88,7 @@ export function checkGateway(cidr: Cidr, given: string | null | undefined): stri
   const { start, end } = usable(cidr);
   const inside = gateway.value >= cidr.first && gateway.value <= cidr.last;
   if (inside && (gateway.value < start || gateway.value > end) && cidr.version === 4) {
-    throw invalidInput(`Gateway is not valid on subnet`);
+    throw invalidInput('Gateway is not valid on subnet.');
   }
   return formatAddress(gateway.value, gateway.version);
 }
@@ -134,8 +133,28 @@ export function checkGatewayOutside(pools: readonly AllocationPool[], gateway: s
   }
 }
 
-/** @throws Fault 400 for a name server that is no address, or is named twice */
-export function checkNameservers(given: readonly string[]): string[] {
+const NAMESERVERS_MAX = 5;
+const ROUTES_MAX = 20;
+
+/** Prefixes of the owners of ports, which the types of services that a subnet is for are. */
+const OWNERS = ['network:', 'neutron:', 'compute:', 'baremetal:', 'container:'];
+
+/** @throws Fault 400 for what is no owner of ports */
+export function checkServiceTypes(given: readonly string[]): string[] {
+  const odd = given.find((type) => !OWNERS.some((owner) => type.startsWith(owner)));
+  if (odd === undefined) return [...given];
+  throw badRequest(
+    `Subnet service type ${odd} does not correspond to a valid device owner.`,
+    'InvalidSubnetServiceType',
+  );
+}
+
+const tooMany = (type: string, what: string, limit: number): Fault =>
+  badRequest(`Unable to complete operation for new subnet. The number of ${what} exceeds the limit ${limit}.`, type);
+
+/** @throws Fault 400 for a name server that is no address, is of the other IP version, or is named twice */
+export function checkNameservers(given: readonly string[], ipVersion: number): string[] {
+  if (given.length > NAMESERVERS_MAX) throw tooMany('DNSNameServersExhausted', 'DNS nameservers', NAMESERVERS_MAX);
   const seen = new Set<string>();
   return given.map((text) => {
     const address = normalAddress(text);
@@ -145,6 +164,9 @@ export function checkNameservers(given: readonly string[]): string[] {
         `'${text}' is not a valid nameserver. '${text}' is not a valid IP address.`,
       );
     }
+    if ((address.includes(':') ? 6 : 4) !== ipVersion) {
+      throw invalidInput(`dns_nameserver '${text}' does not match the ip_version '${ipVersion}'.`);
+    }
     if (seen.has(address)) throw invalidAttribute('dns_nameservers', `Duplicate nameserver '${text}'.`);
     seen.add(address);
     return address;
@@ -153,6 +175,7 @@ export function checkNameservers(given: readonly string[]): string[] {
 
 /** @throws Fault 400 for a destination or next hop that is none, or of the other IP version, or twice the same route */
 export function checkRoutes(given: readonly HostRoute[], ipVersion: number): HostRoute[] {
+  if (given.length > ROUTES_MAX) throw tooMany('HostRoutesExhausted', 'host routes', ROUTES_MAX);
   const seen = new Set<string>();
   return given.map((route) => {
     const destination = parseCidr(route.destination);
@@ -163,10 +186,12 @@ export function checkRoutes(given: readonly HostRoute[], ipVersion: number): Hos
     if (nexthop === undefined) {
       throw invalidAttribute('host_routes', `'${route.nexthop}' is not a valid IP address.`);
     }
-    if (destination.version !== ipVersion || nexthop.version !== ipVersion) {
-      throw invalidInput(
-        `host_routes '${route.destination}, ${route.nexthop}' does not match the ip_version '${ipVersion}'.`,
-      );
+    for (const [name, part] of [
+      ['nexthop', nexthop],
+      ['destination', destination],
+    ] as const) {
+      if (part.version === ipVersion) continue;
+      throw invalidInput(`${name} '${route[name]}' does not match the ip_version '${ipVersion}'.`);
     }
     const text = formatAddress(nexthop.value, nexthop.version);
     const key = `${destination.text} ${text}`;

@@ -3,10 +3,10 @@ import { type RawBuilder, sql, type SqlBool } from 'kysely';
 import type { Cascade } from '../cascade/contract.ts';
 import type { Db, Tx } from '../db/database.ts';
 import { network as convention } from '../http/conventions.ts';
-import { conflict, type Fault } from '../http/fault.ts';
+import { type Fault, badRequest, conflict, notFound } from '../http/fault.ts';
 import type { Operation, RequestContext } from '../http/service.ts';
 import { type Crud, crudOperations, type Given } from '../resource/crud.ts';
-import { type Cidr, parseCidr } from './address-range.ts';
+import { type Cidr, formatAddress, parseCidr } from './address-range.ts';
 import { addAutoAddresses, removeAutoAddresses } from './auto-address.ts';
 import { networkNotFound, subnetNotFound } from './network-fault.ts';
 import {
@@ -36,6 +36,7 @@ import {
   checkOverlap,
   checkPools,
   checkRoutes,
+  checkServiceTypes,
 } from './subnet-rules.ts';
 
 interface SubnetParts {
@@ -110,6 +111,7 @@ async function completeSubnet(given: SubnetRequest, context: RequestContext, tx:
   if (network === undefined) throw networkNotFound(networkId);
   refuseForeign(network, context);
   const ip_version = given.ip_version as number;
+  if (given.segment_id != null) refuseSegment(given.segment_id, networkId);
   const enable_dhcp = given.enable_dhcp ?? true;
   const modes = {
     ipv6_ra_mode: given.ipv6_ra_mode ?? null,
@@ -120,7 +122,7 @@ async function completeSubnet(given: SubnetRequest, context: RequestContext, tx:
   checkIpv6Modes(cidr, modes, enable_dhcp);
   // A subnet of whatever prefix always has a gateway, as with Neutron: nobody could have known its address.
   const isAny = subnetpool_id !== null && given.cidr == null;
-  const gateway_ip = checkGateway(cidr, isAny ? (given.gateway_ip ?? undefined) : given.gateway_ip);
+  const gateway_ip = checkGateway(cidr, isAny ? (given.gateway_ip ?? second(cidr)) : given.gateway_ip);
   const allocation_pools = checkPools(cidr, given.allocation_pools, gateway_ip);
   checkOverlap(
     cidr,
@@ -136,15 +138,25 @@ async function completeSubnet(given: SubnetRequest, context: RequestContext, tx:
     cidr: cidr.text,
     gateway_ip,
     allocation_pools,
-    dns_nameservers: checkNameservers(given.dns_nameservers ?? []),
+    dns_nameservers: checkNameservers(given.dns_nameservers ?? [], ip_version),
     host_routes: checkRoutes(given.host_routes ?? [], ip_version),
     enable_dhcp,
     ...modes,
     subnetpool_id,
-    service_types: given.service_types ?? [],
+    service_types: checkServiceTypes(given.service_types ?? []),
+    dns_publish_fixed_ip: given.dns_publish_fixed_ip ?? false,
     copies_project_id: null,
     tags: [],
   };
+}
+
+/** The address after the first, which a subnet of whatever prefix has as its gateway. */
+const second = (cidr: Cidr): string | undefined => (cidr.version === 6 ? formatAddress(cidr.first + 1n, 6) : undefined);
+
+/** A network's one segment is all of it: there is nothing that a subnet could be narrowed to. */
+function refuseSegment(id: string, networkId: string): never {
+  if (id !== networkId) throw notFound(`Segment ${id} could not be found.`, 'SegmentNotFound');
+  throw badRequest('A subnet cannot be associated with a dynamic segment.', 'SubnetCantAssociateToDynamicSegment');
 }
 
 /** The prefix: what was asked for, or what the pool has left. */
@@ -190,7 +202,10 @@ function changedSubnet(row: SubnetRow, given: Given<SubnetRow>): Given<SubnetRow
     ...given,
     ...(given.gateway_ip === undefined ? {} : { gateway_ip }),
     ...(given.allocation_pools === undefined ? {} : { allocation_pools }),
-    ...(given.dns_nameservers === undefined ? {} : { dns_nameservers: checkNameservers(given.dns_nameservers ?? []) }),
+    ...(given.dns_nameservers === undefined
+      ? {}
+      : { dns_nameservers: checkNameservers(given.dns_nameservers ?? [], row.ip_version) }),
+    ...(given.service_types === undefined ? {} : { service_types: checkServiceTypes(given.service_types) }),
     ...(given.host_routes === undefined ? {} : { host_routes: checkRoutes(given.host_routes ?? [], row.ip_version) }),
   };
 }

@@ -343,6 +343,7 @@ async function makeInterface(tx: Tx, router: Router, network_id: string, cidr: s
     ipv6_address_mode: null,
     subnetpool_id: null,
     service_types: [],
+    dns_publish_fixed_ip: false,
   });
   await sql`update networks set subnets = array_append(subnets, ${subnet.id}) where id = ${network_id}`.execute(tx);
   const port_id = randomUUID();
