@@ -79,6 +79,26 @@ export function addVolumes(world: World, service: Service): void {
     });
     return { status: 200, body: { volumeAttachment: view(call, server, volume.id, true) } };
   });
+  route(service, 'PUT', `${path}/:volume`, (call) => {
+    const server = obtainServer(world, call);
+    const id = held(call, server);
+    const wanted = textOf(section(call, 'volumeAttachment')['volumeId']);
+    if (wanted === id) return { status: 202 };
+    if (!call.isAdmin) throw new SimFault(403, "Policy doesn't allow os_compute_api:os-volumes-attachments:swap");
+    const [before, after] = [world.state.volumes.get(id), world.state.volumes.get(wanted)];
+    if (before === undefined || after === undefined) throw new SimFault(400, `Volume ${wanted} could not be found.`);
+    requireState(server, 'swap_volume', ['active', 'paused', 'resized']);
+    reserveVolume(after);
+    setVolumeStatus(before, 'detaching');
+    world.later(world.timing.action_ms, () => {
+      const device = server.devices.find((one) => one.volumeId === id);
+      if (device === undefined) return;
+      Object.assign(device, { volumeId: wanted, uuid: wanted });
+      detachVolume(before, server.id);
+      attachVolume(after, server.id, device.device, server.host ?? '');
+    });
+    return { status: 202 };
+  });
   route(service, 'DELETE', `${path}/:volume`, (call) => {
     const server = obtainServer(world, call);
     const id = held(call, server);

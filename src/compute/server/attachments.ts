@@ -1,6 +1,6 @@
 /** Volumes and interfaces of servers. */
 import type { Tx } from '../../db/database.ts';
-import { badRequest, conflict, forbidden, notFound } from '../../http/fault.ts';
+import { badRequest, Fault, notFound } from '../../http/fault.ts';
 import { type Call, type Operation, operation, type RequestContext } from '../../http/service.ts';
 import type { ServerPort } from '../../network/server-networks.ts';
 import type { ServerVolumeAttachment } from '../../volume/server-volumes.ts';
@@ -8,9 +8,16 @@ import type { ServerDependencies } from './dependencies.ts';
 import { askerOf, findServer, withServer } from './lookup.ts';
 import { enqueue, refreshAddresses, refreshVolumes } from './records.ts';
 import type { ServerRow } from './resource.ts';
-import { rules } from './rules.ts';
-import { attachInterfaceSchema, attachVolumeSchema, isTrue, updateVolumeSchema } from './schema.ts';
+import { inner, rules } from './rules.ts';
+import { attachInterfaceSchema, attachVolumeSchema, isTrue, swapVolumeSchema, updateVolumeSchema } from './schema.ts';
 import { requireState, VOLUME_STATES } from './state.ts';
+
+/** Volumes of shelved servers can be changed since 2.20. */
+const volumeStates = ({ version }: RequestContext): readonly string[] =>
+  version >= 20 ? VOLUME_STATES : VOLUME_STATES.filter((state) => !state.startsWith('shelved'));
+
+/** Since when an attachment can be changed without another volume. */
+const UPDATES_SINCE = 85;
 
 /** The operations below `os-volume_attachments` and `os-interface`. */
 export function attachmentOperations(dependencies: ServerDependencies): Operation[] {
@@ -92,15 +99,26 @@ function volumeOperations(dependencies: ServerDependencies): Operation[] {
     operation<VolumeBody>({
       method: 'PUT',
       path: `${path}/:volume_id`,
+      policy: rules.volumesSwap,
+      until: UPDATES_SINCE - 1,
+      body: swapVolumeSchema,
+      status: 202,
+      summary: 'Put another volume in the place of an attached one',
+      handle: (call) => swapVolume(dependencies, call),
+    }),
+    operation<VolumeBody>({
+      method: 'PUT',
+      path: `${path}/:volume_id`,
       policy: rules.volumesUpdate,
-      since: 85,
+      since: UPDATES_SINCE,
       body: updateVolumeSchema,
       status: 202,
-      summary: 'Say what becomes of an attached volume when its server is deleted',
+      summary: 'Say what becomes of an attached volume when its server is deleted, or put another in its place',
       handle: async (call) => {
         const { volumeId, id, serverId, device, tag, delete_on_termination } = call.body.volumeAttachment;
+        const isSwap = volumeId !== call.params.volume_id;
+        if (isSwap) call.context.enforce(inner.volumesSwap.name);
         const [row, found] = await one(call, (_, volume) => `No volume Block Device Mapping with id ${volume}.`);
-        if (volumeId !== found.volume_id) throw conflict('Attached volumes cannot be swapped.');
         const fixed = {
           id: [id, found.volume_id],
           serverId: [serverId, row.id],
@@ -110,11 +128,13 @@ function volumeOperations(dependencies: ServerDependencies): Operation[] {
         for (const [name, [given, stored]] of Object.entries(fixed)) {
           if (given !== undefined && given !== stored) throw badRequest(`The ${name} property is not mutable`);
         }
-        if (delete_on_termination === undefined) return;
-        await withServer(dependencies, call, async (tx) => {
-          await volumes.setDeleteOnTermination(tx, found.volume_id, row.id, isTrue(delete_on_termination));
-          await refreshVolumes(tx, dependencies, [row.id]);
-        });
+        if (delete_on_termination !== undefined) {
+          await withServer(dependencies, call, async (tx) => {
+            await volumes.setDeleteOnTermination(tx, found.volume_id, row.id, isTrue(delete_on_termination));
+            await refreshVolumes(tx, dependencies, [row.id]);
+          });
+        }
+        if (isSwap) await swapVolume(dependencies, call);
       },
     }),
     operation({
@@ -149,7 +169,7 @@ async function attachVolume(dependencies: ServerDependencies, call: Call<VolumeB
   const volume = await dependencies.volumes.resolve(dependencies.db.query, context, volumeId);
   const { version } = context;
   const attached = await withServer(dependencies, call, async (tx, row) => {
-    requireState(row, context, { method: 'attach_volume', vm: VOLUME_STATES, task: 'any' });
+    requireState(row, context, { method: 'attach_volume', vm: volumeStates(context), task: 'any' });
     if (volume.child !== null && volume.child !== row.child) {
       throw badRequest(
         `Invalid volume: Instance ${row.id} and volume ${volumeId} are not in the same availability_zone. Instance is in ${row.zone}. Volume is in ${volume.zone}`,
@@ -191,6 +211,51 @@ async function attachVolume(dependencies: ServerDependencies, call: Call<VolumeB
   };
 }
 
+/**
+ * Asks the child to copy an attached volume into another and to go on with that one.
+ * @throws Fault 404 for the volume in the path, 400 for the one in the body, 409 for the server's state
+ */
+async function swapVolume(dependencies: ServerDependencies, call: Call<VolumeBody>): Promise<void> {
+  const { volumes, db } = dependencies;
+  const { context } = call;
+  await findServer(dependencies, call);
+  const before = await volumes.resolve(db.query, context, call.params.volume_id as string);
+  const after = await volumes
+    .resolve(db.query, context, call.body.volumeAttachment.volumeId)
+    .catch((error: unknown) => {
+      throw error instanceof Fault && error.status === 404 ? badRequest(error.message) : error;
+    });
+  const invalid = (reason: string): Fault => badRequest(`Invalid volume: ${reason}`);
+  await withServer(dependencies, call, async (tx, row) => {
+    requireState(row, context, { method: 'swap_volume', vm: ['active', 'paused', 'resized'] });
+    const attached = (await volumes.attachmentsOf(tx, [row.id])).get(row.id) ?? [];
+    const old = attached.find(({ volume_id }) => volume_id === before.id);
+    if (old === undefined) throw invalid('Old volume is attached to a different instance.');
+    if (after.status === 'in-use') throw invalid('New volume must be detached in order to swap.');
+    if (after.size < before.size) throw invalid('New volume must be the same size or larger.');
+    if (after.child !== row.child) {
+      throw invalid(`Instance ${row.id} and volume ${after.id} are not in the same availability_zone.`);
+    }
+    const { delete_on_termination } = old;
+    // Volumes are locked in the order of their ids, so that two swaps of the same two never wait for each other.
+    const steps = [
+      { id: before.id, step: () => volumes.detach(tx, before.id, row.id) },
+      {
+        id: after.id,
+        step: () => volumes.attach(tx, after.id, { server_id: row.id, device: old.device, delete_on_termination }),
+      },
+    ];
+    for (const { step } of steps.toSorted((one, other) => (one.id < other.id ? -1 : 1))) await step();
+    await enqueue(tx, dependencies, row, askerOf(context), {
+      action: 'swap_volume',
+      record: 'swap_volume',
+      body: { volume_id: before.id, new_volume_id: after.id },
+      stateful: false,
+      patch: { volumes: [...row.volumes, { id: after.id, delete_on_termination }] },
+    });
+  });
+}
+
 async function detachVolume(
   dependencies: ServerDependencies,
   tx: Tx,
@@ -198,9 +263,9 @@ async function detachVolume(
   call: Call,
   found: ServerVolumeAttachment,
 ): Promise<void> {
-  requireState(row, call.context, { method: 'detach_volume', vm: VOLUME_STATES, task: 'any' });
-  if (row.image_id === '' && row.volumes[0]?.id === found.volume_id && row.vm_state !== 'shelved_offloaded') {
-    throw forbidden('Cannot detach a root device volume');
+  requireState(row, call.context, { method: 'detach_volume', vm: volumeStates(call.context), task: 'any' });
+  if (row.image_id === '' && row.volumes[0]?.id === found.volume_id) {
+    throw badRequest('Cannot detach a root device volume');
   }
   await dependencies.volumes.detach(tx, found.volume_id, row.id);
   await enqueue(tx, dependencies, row, askerOf(call.context), {

@@ -153,6 +153,11 @@ async function undo(
     case 'detach_volume':
       await dependencies.volumes.unwind(tx, String(body.volume_id), row.id);
       return {};
+    case 'swap_volume':
+      for (const id of [String(body.volume_id), String(body.new_volume_id)].sort()) {
+        await dependencies.volumes.unwind(tx, id, row.id);
+      }
+      return { volumes: row.volumes.filter(({ id }) => id !== body.new_volume_id) };
     case 'attach_interface':
       await dependencies.network.detach(tx, row.id, [String(body.port_id)]);
       return {};
@@ -209,6 +214,8 @@ async function perform(
       }
       return async (_tx, current) => ({ volumes: current.volumes.filter(({ id }) => id !== body.volume_id) });
     }
+    case 'swap_volume':
+      return swapVolume(dependencies, context, row, entry, body);
     case 'attach_interface':
       return attachInterface(dependencies, context, row, entry, String(body.port_id));
     case 'detach_interface': {
@@ -225,7 +232,7 @@ async function call<Body>(
   context: ChildContext,
   row: ServerRow,
   entry: PendingAction,
-  method: 'GET' | 'POST' | 'DELETE',
+  method: 'GET' | 'POST' | 'PUT' | 'DELETE',
   path: string,
   body?: unknown,
   accept?: readonly number[],
@@ -372,6 +379,39 @@ async function attachVolume(
     },
   });
   return undefined;
+}
+
+/**
+ * Twice: what the child shows of the new volume tells whether the first was heard. While the child copies, the new one is
+ * neither free nor attached, and there is only to wait.
+ */
+async function swapVolume(
+  { volumes }: ServerDependencies,
+  context: ChildContext,
+  row: ServerRow,
+  entry: PendingAction,
+  body: Readonly<Record<string, unknown>>,
+): Promise<Step> {
+  const before = await volumes.childVolume(context, String(body.volume_id));
+  const volumeId = await volumes.childVolume(context, String(body.new_volume_id));
+  if (before === undefined || volumeId === undefined) return 'later';
+  const shown =
+    entry.sent_at === null
+      ? 'available'
+      : (
+          await context.api.call<{ volume: { status: string } }>({
+            service: 'volume',
+            method: 'GET',
+            path: `/volumes/${volumeId}`,
+            scope: await context.scopeOfExisting(row.project_id),
+          })
+        ).body.volume.status;
+  if (shown === 'available') {
+    await call(context, row, entry, 'PUT', `/os-volume_attachments/${before}`, { volumeAttachment: { volumeId } });
+  } else if (shown !== 'in-use') {
+    return 'later';
+  }
+  return async (_tx, current) => ({ volumes: current.volumes.filter(({ id }) => id !== body.volume_id) });
 }
 
 async function attachInterface(

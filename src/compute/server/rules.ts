@@ -76,6 +76,7 @@ export const rules = {
   volumesShow: reader('os-volumes-attachments:show', 'Show an attached volume'),
   volumesCreate: member('os-volumes-attachments:create', 'Attach a volume'),
   volumesUpdate: member('os-volumes-attachments:update', 'Update an attached volume'),
+  volumesSwap: admin('os-volumes-attachments:swap', 'Put another volume in the place of an attached one'),
   volumesDelete: member('os-volumes-attachments:delete', 'Detach a volume'),
   interfacesIndex: reader('os-attach-interfaces:list', 'List interfaces'),
   interfacesShow: reader('os-attach-interfaces:show', 'Show an interface'),
@@ -92,6 +93,7 @@ export const inner = {
   allTenantsIndex: admin('servers:index:get_all_tenants', 'List servers of all projects'),
   allTenantsDetail: admin('servers:detail:get_all_tenants', 'List servers of all projects with details'),
   allFilters: admin('servers:allow_all_filters', 'Filter lists by anything'),
+  volumesSwap: admin('os-volumes-attachments:swap', 'Put another volume in the place of an attached one'),
   topologyHost: {
     name: 'compute:server:topology:host:index',
     check: 'rule:admin',

@@ -337,6 +337,7 @@ const ATTACH_VOLUME = [
 ] as const;
 export const attachVolumeSchema = (version: number): TSchema =>
   version >= 79 ? ATTACH_VOLUME[2] : version >= 49 ? ATTACH_VOLUME[1] : ATTACH_VOLUME[0];
+export const swapVolumeSchema = ATTACH_VOLUME[0];
 export const updateVolumeSchema = schemaOf(
   object(
     {

@@ -100,7 +100,7 @@ describe('a boot with volumes', () => {
     ]);
     const inUse = await volumeIs(root, 'in-use');
     expect(inUse.attachments).toMatchObject([{ server_id: id, volume_id: root, device: expect.any(String) }]);
-    expect((await compute('DELETE', `/servers/${id}/os-volume_attachments/${root}`)).status).toBe(403);
+    expect((await compute('DELETE', `/servers/${id}/os-volume_attachments/${root}`)).status).toBe(400);
     const refused = await cinder('DELETE', `/volumes/${root}`);
     expect([refused.status, refused.body.badRequest.message]).toEqual([
       400,
@@ -270,6 +270,47 @@ describe('volumes of a server', () => {
     expect(childVolumes(data)).toEqual([]);
     await gone(id);
   });
+
+  it('are swapped by an administrator for others that are as large, and for none otherwise', async () => {
+    const server = await boot();
+    const [one, two, small] = [await volume({ size: 2 }), await volume({ size: 2 }), await volume()];
+    const path = `/servers/${server}/os-volume_attachments`;
+    await compute('POST', path, { volumeAttachment: { volumeId: one, delete_on_termination: true } });
+    await volumeIs(one, 'in-use');
+    const swap = (from: string, to: string, who = 'admin') =>
+      compute('PUT', `${path}/${from}`, { volumeAttachment: { volumeId: to } }, who);
+    expect((await swap(one, two, 'alice')).status).toBe(403);
+    expect((await swap(one, small)).body.badRequest.message).toBe(
+      'Invalid volume: New volume must be the same size or larger.',
+    );
+    expect((await swap(one, image)).status).toBe(400);
+    expect((await swap(two, one)).status).toBe(404);
+    const old = { 'openstack-api-version': 'compute 2.84' };
+    const [at, body] = [`/compute/v2.1${path}`, { volumeAttachment: { volumeId: two } }];
+    expect((await test.api.call('admin', 'PUT', `${at}/${image}`, body, old)).status).toBe(404);
+    expect((await test.api.call('alice', 'PUT', `${at}/${one}`, body, old)).status).toBe(403);
+    expect((await test.api.call('admin', 'PUT', `${at}/${one}`, body, old)).status).toBe(202);
+    await volumeIs(one, 'available');
+    await volumeIs(two, 'in-use');
+    expect(await attachmentsOf(server)).toMatchObject([{ volumeId: two, delete_on_termination: true }]);
+    const { server: shown } = (await compute('GET', `/servers/${server}`)).body;
+    expect(shown['os-extended-volumes:volumes_attached']).toEqual([{ id: two, delete_on_termination: true }]);
+    const match = { method: 'PUT', service: 'compute', path: /os-volume_attachments/ } as const;
+    const refusal = { status: 400, body: { badRequest: { code: 400, message: 'no' } } };
+    const refused = east().faults.inject({ match, times: 1, respond: refusal });
+    expect((await swap(two, one)).status).toBe(202);
+    await test.eventually(async () => refused.hits() === 1);
+    await volumeIs(one, 'available');
+    await volumeIs(two, 'in-use');
+    expect(await attachmentsOf(server)).toMatchObject([{ volumeId: two }]);
+    const lost = east().faults.inject({ match, times: 1, drop: 'after' });
+    expect((await swap(two, one)).status).toBe(202);
+    await volumeIs(two, 'available');
+    await volumeIs(one, 'in-use');
+    expect(lost.hits()).toBe(1);
+    expect(await attachmentsOf(server)).toMatchObject([{ volumeId: one }]);
+    await gone(server);
+  }, 40_000);
 
   it('are free again where the child refuses to attach', async () => {
     const id = await boot();
