@@ -91,6 +91,7 @@ export const compute: Convention = {
   },
   timestamp: seconds,
   aliases: {},
+  wholeRoutes: true,
   unknownPath: () => notFound('The resource could not be found.'),
   refusal: (rule) => forbidden(`Policy doesn't allow ${rule} to be performed.`),
 };

@@ -121,7 +121,9 @@ describe('the pipeline', () => {
     expect(unknown.headers['x-compute-request-id']).toBe(unknown.headers['x-openstack-request-id']);
     expect((await api.call('alice', 'GET', '/volume/v3/p2/echo')).status).toBe(400);
     expect((await api.call('', 'GET', '/compute/v2.1/open')).headers['x-extra']).toBe('1');
-    expect((await api.call('alice', 'DELETE', '/compute/v2.1/echo')).headers.allow).toBe('GET');
+    // Nova's and Cinder's routers know whole routes only.
+    expect((await api.call('alice', 'DELETE', '/compute/v2.1/echo')).status).toBe(404);
+    expect((await api.call('alice', 'GET', '/compute/v2.1/echo/')).status).toBe(404);
   });
 
   it('serves version documents without a token', async () => {

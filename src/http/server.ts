@@ -154,6 +154,7 @@ function mount(server: FastifyInstance, options: ServerOptions, service: Service
         // Before the body is read: who has no token must not make us read a megabyte.
         onRequest: async (request) => {
           if (!open && request.headwater.identity === undefined) throw unauthorized();
+          if (convention.wholeRoutes === true && pathOf(request).endsWith('/')) throw convention.unknownPath();
         },
         handler: async (request, reply) => {
           const answer = (await run(pipeline, convention, operations, request, reply)) as Reply;
@@ -195,6 +196,8 @@ function urls(convention: Convention, path: string): string[] {
   return convention.name === 'volume' ? [plain, `${mount}${convention.root}/:project_id${path}`] : [plain];
 }
 
+const pathOf = (request: FastifyRequest): string => request.url.split('?')[0] ?? '/';
+
 async function notFoundOrMethod(
   paths: readonly MountedPath[],
   options: ServerOptions,
@@ -202,8 +205,9 @@ async function notFoundOrMethod(
   reply: FastifyReply,
 ): Promise<FastifyReply> {
   const { convention, identity } = request.headwater;
-  const path = request.url.split('?')[0] ?? '/';
+  const path = pathOf(request);
   if (convention !== undefined && identity === undefined) return sendFault(options, request, reply, unauthorized());
+  if (convention?.wholeRoutes === true) return sendFault(options, request, reply, convention.unknownPath());
   const others = paths.filter(({ pattern }) => pattern.test(path)).map(({ method }) => method);
   if (others.length > 0) {
     const fault = new Fault(405, 'The method specified is not allowed for this resource.', {

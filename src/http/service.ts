@@ -36,8 +36,14 @@ export interface Convention {
   readonly timestamp: (iso: string) => string;
   /** Attributes that the service shows under a second name (`tenant_id` for `project_id`). */
   readonly aliases: Readonly<Record<string, string>>;
-  /** 404 for a path that does not exist, 405 for a method that a path does not have. */
+  /** 404 for a path that does not exist. */
   readonly unknownPath: () => Fault;
+  /**
+   * True where there is no path for a method that it does not have, and none with a slash at its end: Nova's and Cinder's
+   * routers know only whole routes, so that a client which leaves an id empty is not shown a list. Others answer 405 and
+   * pass over the slash.
+   */
+  readonly wholeRoutes?: true;
   /**
    * Holds an object against what a request demands of it before it may be changed.
    * @param shown what the object shows under an attribute's name

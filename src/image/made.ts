@@ -63,7 +63,7 @@ export function createServerImages(core: ImageCore): ServerImages {
         where id = ${imageId} and status in ('queued', 'saving') and origin_child <> ''`.execute(tx);
     },
     async rotate(tx, { server_id, project_id, type, keep }) {
-      const of = JSON.stringify({ instance_uuid: server_id, image_type: type });
+      const of = JSON.stringify({ instance_uuid: server_id, image_type: 'backup', backup_type: type });
       const { rows } = await sql<{ id: string }>`
         select id from images where project_id = ${project_id} and extra @> ${of}::jsonb and status <> 'killed'
           and not protected

@@ -67,7 +67,7 @@ export interface ServerImages {
   /** The child refused to make it, or it vanished there: the image becomes `killed`, as Glance words a failed upload. Twice: the same. */
   abandonSnapshot(tx: Tx, imageId: string): Promise<void>;
   /**
-   * Of a server's backups of one type (`image_type`) the newest are kept, and the others deleted here and, later, in their
+   * Of a server's backups of one type (`backup_type`) the newest are kept, and the others deleted here and, later, in their
    * child. Protected ones stay. Twice: the second finds nothing to delete.
    */
   rotate(

@@ -168,6 +168,25 @@ function addMetadata(world: World, service: Service): void {
   });
 }
 
+/** Diagnostics since 2.48: the same whatever the hypervisor. */
+function diagnosticsOf(server: Server): Row {
+  return {
+    state: 'running',
+    driver: 'libvirt',
+    hypervisor: 'fake',
+    hypervisor_os: 'linux',
+    uptime: 0,
+    config_drive: server.isConfigDrive,
+    num_cpus: server.flavor.vcpus,
+    num_nics: 0,
+    num_disks: 0,
+    cpu_details: [],
+    disk_details: [],
+    nic_details: [],
+    memory_details: { maximum: server.flavor.ram, used: 0 },
+  };
+}
+
 /** Registers everything below `/servers`. */
 export function addServers(world: World, service: Service): void {
   addLists(world, service);
@@ -248,7 +267,7 @@ export function addServers(world: World, service: Service): void {
       throw new SimFault(409, `Instance ${server.id} is in an invalid state for 'get_diagnostics'`);
     return {
       status: 200,
-      body: { state: 'running', driver: 'libvirt', hypervisor: 'fake', num_cpus: server.flavor.vcpus, uptime: 0 },
+      body: call.minor < 48 ? { cpu0_time: 17300000000, memory: server.flavor.ram * 1024 } : diagnosticsOf(server),
     };
   });
   addMore(world, service);

@@ -81,7 +81,7 @@ function view(aggregate: Aggregate, version: number) {
 
 function idOf(params: Readonly<Record<string, string>>): number {
   const text = params.aggregate_id as string;
-  if (!/^\d{1,15}$/.test(text)) throw badRequest('Invalid input received: id must be an integer');
+  if (!/^-?\d{1,15}$/.test(text)) throw badRequest('Invalid input received: id must be an integer');
   return Number(text);
 }
 

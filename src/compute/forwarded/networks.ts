@@ -1,7 +1,7 @@
 /** `/os-networks` and `/os-tenant-networks`: the names of Neutron's networks, in the shape of a service long gone. */
 import { type Call, type Operation, operation, type RequestContext } from '../../http/service.ts';
 import { computeRule, READER } from '../rules.ts';
-import { type Forwarding, missingAs, pathOf, projectOf, PROXIES_UNTIL, reworded } from './services.ts';
+import { type Forwarding, missingAs, pathOf, PROXIES_UNTIL, reworded } from './services.ts';
 
 interface NeutronNetwork {
   readonly id: string;
@@ -31,13 +31,9 @@ const tenantNetworkView = (_context: RequestContext, { id, name }: NeutronNetwor
 
 /** Lists and shows of both. */
 export function networkOperations({ network }: Forwarding): Operation[] {
-  const list = async (context: RequestContext): Promise<NeutronNetwork[]> => {
-    const ask = async (query: Record<string, string>): Promise<NeutronNetwork[]> =>
-      ((await network(context, { method: 'GET', path: '/networks', query })) as { networks: NeutronNetwork[] })
-        .networks;
-    const own = await ask({ tenant_id: projectOf(context), shared: 'false' });
-    return [...own, ...(await ask({ shared: 'true' }))];
-  };
+  // All that the caller sees in Neutron, as Nova asks for them.
+  const list = async (context: RequestContext): Promise<NeutronNetwork[]> =>
+    ((await network(context, { method: 'GET', path: '/networks' })) as { networks: NeutronNetwork[] }).networks;
   const show = async (call: Call): Promise<NeutronNetwork> => {
     const answer = network(call.context, { method: 'GET', path: `/networks/${pathOf(call, 'network_id')}` });
     return ((await reworded(answer, missingAs('Network not found'))) as { network: NeutronNetwork }).network;

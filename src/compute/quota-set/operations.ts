@@ -5,8 +5,17 @@ import type { ComputeDependencies } from '../dependencies.ts';
 import { ANY_TEXT, firstOf, queryParameters } from '../links.ts';
 import { booleanOf } from '../parameters.ts';
 import { ADMIN, ANYBODY, computeRule, READER } from '../rules.ts';
-import { computeQuotas, NETWORK_LIMITS } from './quotas.ts';
-import { givenLimits, limitsBody, ownerOf, setLimits, shownNames, usageOf } from './sets.ts';
+import {
+  defaultLimits,
+  givenLimits,
+  limitsBody,
+  ownerOf,
+  resetLimits,
+  setDefaultLimits,
+  setLimits,
+  shownNames,
+  usageOf,
+} from './sets.ts';
 
 const rules = {
   show: computeRule('os-quota-sets:show', READER),
@@ -83,7 +92,7 @@ export function quotaOperations(deps: ComputeDependencies): Operation[] {
       summary: 'Show the default limits',
       handle: async (call) => {
         const id = await project(call);
-        const limits = { ...(await computeQuotas().defaultLimits(db.query)), ...NETWORK_LIMITS };
+        const limits = await defaultLimits(db.query);
         return { quota_set: { id, ...pick(shownNames('set', call.context.version), limits) } };
       },
     }),
@@ -114,7 +123,7 @@ export function quotaOperations(deps: ComputeDependencies): Operation[] {
       summary: "Bring a project's limits back to the defaults",
       handle: async (call) => {
         const owner = ownerOf(call.params.project_id as string, userOf(call));
-        await db.transaction((tx) => computeQuotas().reset(tx, owner));
+        await db.transaction((tx) => resetLimits(tx, owner));
       },
     }),
     ...classOperations(deps),
@@ -123,11 +132,7 @@ export function quotaOperations(deps: ComputeDependencies): Operation[] {
 }
 
 function classOperations({ db }: ComputeDependencies): Operation[] {
-  const shown = async (call: Call) =>
-    pick(shownNames('class', call.context.version), {
-      ...(await computeQuotas().defaultLimits(db.query)),
-      ...NETWORK_LIMITS,
-    });
+  const shown = async (call: Call) => pick(shownNames('class', call.context.version), await defaultLimits(db.query));
   return [
     operation({
       method: 'GET',
@@ -150,7 +155,7 @@ function classOperations({ db }: ComputeDependencies): Operation[] {
           throw badRequest('There is no quota class but default: limits are set for it or for a project.');
         }
         const limits = givenLimits(call.body.quota_class_set);
-        if (Object.keys(limits).length > 0) await db.transaction((tx) => computeQuotas().setDefaults(tx, limits));
+        await db.transaction((tx) => setDefaultLimits(tx, limits));
         return { quota_class_set: await shown(call) };
       },
     }),

@@ -14,7 +14,7 @@ const CHECKED = {
   injected_file_path_bytes: 255,
 };
 
-/** Neutron's now; Nova still names them below microversion 2.36, and limits nothing by them. */
+/** Neutron's now; Nova still keeps what is said of them before microversion 2.36 or 2.50, and limits nothing by it. */
 export const NETWORK_LIMITS = {
   fixed_ips: -1,
   floating_ips: -1,
@@ -26,3 +26,8 @@ const book = createQuotas('compute', { ...COUNTED, ...CHECKED });
 
 /** The quotas of compute: `instances`, `cores`, `ram` (MiB) and `server_groups` are to be reserved and given back. */
 export const computeQuotas = (): QuotaBook => book;
+
+const kept = createQuotas('compute_networks', NETWORK_LIMITS);
+
+/** The limits that are kept and shown, and that nothing is counted by. */
+export const keptLimits = (): QuotaBook => kept;

@@ -4,7 +4,7 @@ import type { Queryable, Tx } from '../../db/database.ts';
 import { badRequest } from '../../http/fault.ts';
 import type { QuotaUsage } from '../../resource/quota.ts';
 import { BOOLEAN } from '../parameters.ts';
-import { computeQuotas, NETWORK_LIMITS } from './quotas.ts';
+import { computeQuotas, keptLimits, NETWORK_LIMITS } from './quotas.ts';
 
 const NETWORK_NAMES = Object.keys(NETWORK_LIMITS);
 const INJECTED_NAMES = new Set(['injected_files', 'injected_file_content_bytes', 'injected_file_path_bytes']);
@@ -57,12 +57,12 @@ export function limitsBody(kind: Kind, version: number): TSchema {
   return schema;
 }
 
-/** Limits that a body sets, as numbers; those of networks are Neutron's and set nothing. @throws Fault 400 */
+/** Limits that a body sets, as numbers. @throws Fault 400 */
 export function givenLimits(body: Readonly<Record<string, unknown>>): Record<string, number> {
   if ('networks' in body) throw badRequest('The networks quota has been removed');
   const limits: Record<string, number> = {};
   for (const [name, value] of Object.entries(body)) {
-    if (name === 'force' || NETWORK_NAMES.includes(name)) continue;
+    if (name === 'force') continue;
     limits[name] = Number(value);
     if (limits[name] < -1 || limits[name] > 0x7fffffff) {
       throw badRequest(`Invalid input for field/attribute ${name}. Value: ${String(value)}.`);
@@ -82,7 +82,7 @@ export async function usageOf(
   userId?: string,
 ): Promise<Record<string, QuotaUsage>> {
   const usage = await computeQuotas().usage(query, projectId);
-  for (const [name, limit] of Object.entries(NETWORK_LIMITS)) usage[name] = { limit, in_use: 0 };
+  Object.assign(usage, await keptLimits().usage(query, projectId));
   if (userId === undefined || userId === '') return usage;
   const own = await query
     .selectFrom('quotas')
@@ -117,5 +117,30 @@ export async function setLimits(
       );
     }
   }
-  if (Object.keys(limits).length > 0) await computeQuotas().set(tx, ownerOf(projectId, options.userId), limits);
+  const owner = ownerOf(projectId, options.userId);
+  for (const { book, part } of byBook(limits)) await book.set(tx, owner, part);
+}
+
+/** Brings limits of a project, or of a user in it, back to the defaults. */
+export async function resetLimits(tx: Tx, owner: string): Promise<void> {
+  for (const book of [computeQuotas(), keptLimits()]) await book.reset(tx, owner);
+}
+
+/** The limits of who has none of their own. */
+export async function defaultLimits(query: Queryable): Promise<Record<string, number>> {
+  return { ...(await computeQuotas().defaultLimits(query)), ...(await keptLimits().defaultLimits(query)) };
+}
+
+/** Sets them. */
+export async function setDefaultLimits(tx: Tx, limits: Readonly<Record<string, number>>): Promise<void> {
+  for (const { book, part } of byBook(limits)) await book.setDefaults(tx, part);
+}
+
+function byBook(limits: Readonly<Record<string, number>>) {
+  const part = (isKept: boolean) =>
+    Object.fromEntries(Object.entries(limits).filter(([name]) => NETWORK_NAMES.includes(name) === isKept));
+  return [
+    { book: computeQuotas(), part: part(false) },
+    { book: keptLimits(), part: part(true) },
+  ].filter((one) => Object.keys(one.part).length > 0);
 }

@@ -15,7 +15,7 @@ import { narrowed, view } from './operations.ts';
 import { unshelve } from './unshelve.ts';
 import { ownActions } from './own-actions.ts';
 import { difference, enqueue, footprint } from './records.ts';
-import type { ServerRow } from './resource.ts';
+import { canonicalIp, type ServerRow } from './resource.ts';
 import { rules } from './rules.ts';
 import {
   changePasswordSchema,
@@ -144,7 +144,7 @@ function sizeActions(dependencies: ServerDependencies): Operation[] {
         }),
     });
   return [
-    act<{ flavorRef: string | number }>({
+    act<ResizeBody>({
       action: 'resize',
       policy: rules.resize,
       body: resizeSchema,
@@ -156,7 +156,12 @@ function sizeActions(dependencies: ServerDependencies): Operation[] {
   ];
 }
 
-async function resize(dependencies: ServerDependencies, call: Call<{ flavorRef: string | number }>): Promise<void> {
+interface ResizeBody {
+  readonly flavorRef: string | number;
+  readonly 'OS-DCF:diskConfig'?: string;
+}
+
+async function resize(dependencies: ServerDependencies, call: Call<ResizeBody>): Promise<void> {
   const { context, body } = call;
   const flavorId = idFromReference(body.flavorRef);
   const flavor = await dependencies.flavors.find(dependencies.db.query, context, flavorId);
@@ -171,7 +176,9 @@ async function resize(dependencies: ServerDependencies, call: Call<{ flavorRef: 
       const change_ = { from: row.flavor_copy, to: flavor };
       const larger = footprint({ flavor_copy: row.flavor_copy, resize: change_ });
       await dependencies.quotas.reserve(tx, row.project_id, difference(footprint(row), larger));
-      const wanted = { flavorRef: flavor.id };
+      const disk_config = body['OS-DCF:diskConfig'];
+      const kept = disk_config === undefined ? {} : { disk_config };
+      const wanted = { flavorRef: flavor.id, ...kept };
       await send(
         dependencies,
         tx,
@@ -181,7 +188,7 @@ async function resize(dependencies: ServerDependencies, call: Call<{ flavorRef: 
         'resize',
         wanted,
         'resize_prep',
-        { resize: change_ },
+        { resize: change_, ...kept },
         { type: 'resize', old_flavor: row.flavor_id, new_flavor: flavor.id },
       );
     });
@@ -297,7 +304,7 @@ async function rebuild(dependencies: ServerDependencies, call: Call<RebuildBody>
         ...(body.user_data === undefined ? {} : { user_data: body.user_data }),
         ...(key_name === undefined ? {} : { key_name: key?.name ?? '', key_id: key?.id ?? null }),
         ...(body.accessIPv4 === undefined ? {} : { access_ip_v4: body.accessIPv4 }),
-        ...(body.accessIPv6 === undefined ? {} : { access_ip_v6: body.accessIPv6 }),
+        ...(body.accessIPv6 === undefined ? {} : { access_ip_v6: canonicalIp(body.accessIPv6) }),
         ...(disk_config === undefined ? {} : { disk_config }),
         fault_record: null,
       },
@@ -305,7 +312,9 @@ async function rebuild(dependencies: ServerDependencies, call: Call<RebuildBody>
   });
   const shown = await view(dependencies, context, row);
   const keep = context.version >= 54 ? ['key_name'] : [];
-  const answer = narrowed({ ...shown, adminPass }, context.version, keep) as Record<string, unknown>;
+  // A rebuild says what user data it has under the name by which they are given.
+  const { 'OS-EXT-SRV-ATTR:user_data': _data, ...all } = shown;
+  const answer = narrowed({ ...all, adminPass }, context.version, keep) as Record<string, unknown>;
   if (context.version >= 57) answer.user_data = row.user_data;
   return new Reply(202, { server: answer }, { location: `${context.baseUrl}/servers/${row.id}` });
 }
@@ -323,22 +332,23 @@ const ANSWERS_IMAGE = 45;
 
 async function backup(dependencies: ServerDependencies, call: Call<BackupBody>): Promise<unknown> {
   const { context, body } = call;
-  const { name, backup_type: type, metadata = {} } = body;
+  const { name, backup_type, metadata = {} } = body;
   const keep = Number(body.rotation);
   await findServer(dependencies, call);
   if (context.version < UNCOUNTED_METADATA) await requireMetadataQuota(dependencies, context, metadata);
   const id = await withServer(dependencies, call, async (tx, before) => {
     if (before.image_id === '') throw badRequest('Backup is not supported for volume-backed instances.');
     const image = await snapshot(dependencies, tx, before, call, name, metadata, {
-      type,
+      type: 'backup',
       record: 'createBackup',
       task: 'image_backup',
+      properties: { backup_type },
     });
     const row = await lockServer(tx, call);
     await enqueue(tx, dependencies, row, askerOf(context), {
       action: 'rotate_backups',
       record: null,
-      body: { image_id: image, backup_type: type, keep },
+      body: { image_id: image, backup_type, keep },
       stateful: false,
     });
     return image;
@@ -355,7 +365,12 @@ async function snapshot(
   call: Call,
   name: string,
   metadata: Readonly<Record<string, string>>,
-  kind: { readonly type: string; readonly record: string; readonly task: string } = {
+  kind: {
+    readonly type: 'snapshot' | 'backup';
+    readonly record: string;
+    readonly task: string;
+    readonly properties?: Readonly<Record<string, string>>;
+  } = {
     type: 'snapshot',
     record: 'createImage',
     task: 'image_snapshot',
@@ -373,11 +388,13 @@ async function snapshot(
   const id = await dependencies.images.registerSnapshot(tx, call.context, {
     name,
     properties: {
-      ...metadata,
       image_type: kind.type,
       instance_uuid: row.id,
       user_id: row.user_id,
       base_image_ref: row.image_id,
+      // As in Nova, what the tenant says of it goes before.
+      ...metadata,
+      ...kind.properties,
     },
     child: row.child as string,
     server_id: row.id,

@@ -15,7 +15,7 @@ import { findServerGroup, joinServerGroup, type ServerGroup } from '../server-gr
 import { placeMembers } from './boot-group.ts';
 import type { ServerDependencies } from './dependencies.ts';
 import { addressesOf, closeAction, faultOf, recordAction } from './records.ts';
-import { type BootDevice, type BootRequest, hostnameOf, type ServerRow, serverStore } from './resource.ts';
+import { type BootDevice, type BootRequest, canonicalIp, hostnameOf, type ServerRow, serverStore } from './resource.ts';
 import { isTrue } from './schema.ts';
 import { statusOf } from './state.ts';
 
@@ -162,7 +162,7 @@ function draftOf(context: RequestContext, body: CreateBody, resolved: Resolved, 
     pinned_zone: draft.zone ?? null,
     metadata: { ...body.metadata },
     access_ip_v4: body.accessIPv4 ?? '',
-    access_ip_v6: body.accessIPv6 ?? '',
+    access_ip_v6: canonicalIp(body.accessIPv6 ?? ''),
     disk_config: body['OS-DCF:diskConfig'] ?? 'MANUAL',
     config_drive: isTrue(body.config_drive) ? 'True' : '',
     volumes: [],

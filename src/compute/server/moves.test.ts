@@ -144,7 +144,7 @@ describe('backups', () => {
       const listed = await parent.ask(
         'alice',
         'GET',
-        '/image/v2/images?image_type=daily&sort_key=created_at&sort_dir=asc',
+        '/image/v2/images?backup_type=daily&sort_key=created_at&sort_dir=asc',
       );
       return listed.body.images.map(({ name }: { name: string }) => name);
     };
@@ -163,7 +163,8 @@ describe('backups', () => {
     // Somebody else's image that calls itself a backup of this server is not touched.
     const forged = {
       name: 'forged',
-      image_type: 'daily',
+      image_type: 'backup',
+      backup_type: 'daily',
       instance_uuid: id,
       disk_format: 'raw',
       container_format: 'bare',
@@ -174,7 +175,7 @@ describe('backups', () => {
     expect(last.headers.location).toBeUndefined();
     await until(async () => (await images()).length === 0);
     expect((await parent.ask('bob', 'GET', `/image/v2/images/${other}`)).status).toBe(200);
-    const kept = [...east.state.images.values()].filter(({ fields }) => fields.image_type === 'daily');
+    const kept = [...east.state.images.values()].filter(({ fields }) => fields.image_type === 'backup');
     await until(async () => kept.every(({ id: one }) => !east.state.images.has(one)));
   });
 });
@@ -264,4 +265,27 @@ test('a server that the child deletes only softly is gone for good here, and one
   Object.assign(there, { vmState: 'soft-delete', taskState: null });
   await until(async () => (await parent.show(id)) === undefined);
   expect(there.isDeleted).toBe(true);
+});
+
+test('rebuild, update and resize answer as Nova does before and after 2.75', async () => {
+  const id = await boot('east', { networks: [{ uuid: parent.network }], accessIPv6: '0:0:0:0:0:babe:220.12.22.2' });
+  const shown = await reached(id, 'ACTIVE');
+  expect(shown.accessIPv6).toBe('::babe:dc0c:1602');
+  const update = async (minor: number) =>
+    (await call('alice', 'PUT', `/servers/${id}`, { server: { name: 'two', accessIPv6: '0:0::1' } }, minor)).body
+      .server;
+  const [before, after] = [await update(74), await update(75)];
+  expect(before.accessIPv6).toBe('::1');
+  expect(Object.keys(before.addresses.private[0])).toEqual(['version', 'addr']);
+  expect(after.addresses).toEqual(shown.addresses);
+  expect(before).not.toHaveProperty('OS-EXT-STS:vm_state');
+  const rebuilt = await act('admin', id, { rebuild: { imageRef: parent.image } }, 75);
+  expect(rebuilt.body.server).toMatchObject({ user_data: null, 'OS-EXT-SRV-ATTR:host': 'east' });
+  expect(rebuilt.body.server).not.toHaveProperty('OS-EXT-SRV-ATTR:user_data');
+  await reached(id, 'ACTIVE');
+  const resize = { flavorRef: parent.bigger, 'OS-DCF:diskConfig': 'AUTO' };
+  expect((await act('alice', id, { resize })).status).toBe(202);
+  await reached(id, 'VERIFY_RESIZE');
+  await act('alice', id, { revertResize: null });
+  expect((await reached(id, 'ACTIVE'))['OS-DCF:diskConfig']).toBe('AUTO');
 });

@@ -11,7 +11,7 @@ import { hostStatuses } from './host-status.ts';
 import { listServers } from './list.ts';
 import { askerOf, living, missing, withServer } from './lookup.ts';
 import { bury, change, dropPending, recordAction, states, wake } from './records.ts';
-import { linksOf, type ServerRow, server, serverRenderings } from './resource.ts';
+import { canonicalIp, linksOf, type ServerAddress, type ServerRow, server, serverRenderings } from './resource.ts';
 import { inner, rules } from './rules.ts';
 import { createSchema, isTrue, updateSchema } from './schema.ts';
 import { requireState } from './state.ts';
@@ -63,10 +63,20 @@ async function show(dependencies: ServerDependencies, call: Call): Promise<JsonB
 const LATER =
   /^(OS-EXT-|OS-SRV-USG:|os-extended-volumes:|config_drive$|key_name$|security_groups$|host_status$|server_groups$)/;
 
-/** The answers of update and rebuild show less before 2.75. */
+/** The answers of update and rebuild show less before 2.75: fewer attributes, and of addresses not their kind. */
 export function narrowed(shown: Record<string, unknown>, version: number, keep: readonly string[] = []): unknown {
   if (version >= 75) return shown;
-  return Object.fromEntries(Object.entries(shown).filter(([name]) => !LATER.test(name) || keep.includes(name)));
+  const kept = Object.entries(shown).filter(([name]) => !LATER.test(name) || keep.includes(name));
+  const addresses = Object.entries((shown.addresses ?? {}) as Readonly<Record<string, readonly ServerAddress[]>>);
+  return {
+    ...Object.fromEntries(kept),
+    addresses: Object.fromEntries(
+      addresses.map(([network, list]) => [
+        network,
+        list.map(({ version: family, addr }) => ({ version: family, addr })),
+      ]),
+    ),
+  };
 }
 
 interface CreateRequest {
@@ -178,7 +188,7 @@ async function update(dependencies: ServerDependencies, call: Call<UpdateRequest
       ...(description === undefined ? {} : { description }),
       ...(hostname === undefined ? {} : { hostname }),
       ...(accessIPv4 === undefined ? {} : { access_ip_v4: accessIPv4 }),
-      ...(accessIPv6 === undefined ? {} : { access_ip_v6: accessIPv6 }),
+      ...(accessIPv6 === undefined ? {} : { access_ip_v6: canonicalIp(accessIPv6) }),
       ...(body.server['OS-DCF:diskConfig'] === undefined ? {} : { disk_config: body.server['OS-DCF:diskConfig'] }),
       facts: before.facts + 1,
     });

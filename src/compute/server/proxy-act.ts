@@ -176,7 +176,11 @@ async function perform(
   switch (entry.action) {
     case 'resize': {
       const flavor = await context.ensure('flavor', String(body.flavorRef));
-      return act(context, row, entry, { flavorRef: flavor.child_id });
+      const { disk_config } = body;
+      return act(context, row, entry, {
+        flavorRef: flavor.child_id,
+        ...(disk_config === undefined ? {} : { 'OS-DCF:diskConfig': disk_config }),
+      });
     }
     case 'rebuild':
       return act(context, row, entry, await rebuildBody(context, row, body));

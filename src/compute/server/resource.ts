@@ -1,5 +1,6 @@
 /** The server: its fields, and how each shows at which microversion. */
 import { createHash } from 'node:crypto';
+import { isIP } from 'node:net';
 import { Type } from 'typebox';
 import { compute } from '../../http/conventions.ts';
 import type { RequestContext } from '../../http/service.ts';
@@ -180,6 +181,11 @@ export function hostnameOf(name: string, fallback: string): string {
     .slice(0, 63)
     .replace(/[.-]+$/, '');
   return clean === '' ? fallback : clean;
+}
+
+/** An IPv6 address as RFC 5952 writes it, which is how Nova keeps those that tenants give; anything else as it is. */
+export function canonicalIp(address: string): string {
+  return isIP(address) === 6 ? new URL(`http://[${address}]`).hostname.slice(1, -1) : address;
 }
 
 /** Links to a server, below the versioned and the unversioned root. */
