@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { sql } from 'kysely';
 import { applyEach } from '../cascade/apply-each.ts';
 import type { ChildContext, Feed } from '../cascade/contract.ts';
-import { json, type Queryable } from '../db/database.ts';
+import { json, type Queryable, type Tx } from '../db/database.ts';
 import { Fault, notFound } from '../http/fault.ts';
 import { QuotaExceeded } from '../resource/quota.ts';
 import { findVisible, projectOf } from './access.ts';
@@ -20,6 +20,11 @@ const FOLLOWED_MAX = 500;
 
 /** What compute and volume use of images. */
 export function createServerImages(core: ImageCore): ServerImages {
+  const drop = async (tx: Tx, id: string, projectId: string): Promise<void> => {
+    await core.cascade.retire(tx, IMAGE, id);
+    await images.remove(tx, id);
+    await count(core, tx, projectId, -1);
+  };
   return {
     async resolve(query, context, imageId) {
       const row = await findVisible(query, context, imageId, (id) => notFound(`Image ${id} could not be found.`));
@@ -68,11 +73,11 @@ export function createServerImages(core: ImageCore): ServerImages {
         select id from images where project_id = ${project_id} and extra @> ${of}::jsonb and status <> 'killed'
           and not protected
         order by created_at desc, id desc offset ${keep} for update`.execute(tx);
-      for (const { id } of rows) {
-        await core.cascade.retire(tx, IMAGE, id);
-        await images.remove(tx, id);
-        await count(core, tx, project_id, -1);
-      }
+      for (const { id } of rows) await drop(tx, id, project_id);
+    },
+    async remove(tx, imageId) {
+      const row = await images.lock(tx, imageId);
+      if (row !== undefined) await drop(tx, row.id, row.project_id);
     },
   };
 }

@@ -80,4 +80,6 @@ export interface ServerImages {
       readonly keep: number;
     },
   ): Promise<void>;
+  /** An image that served its end (a shelved server's) is deleted here and, later, in its child. Twice: the second finds none. */
+  remove(tx: Tx, imageId: string): Promise<void>;
 }

@@ -191,6 +191,29 @@ const remove: Action = (world, server) => {
 const running: Partial<Server> = { vmState: 'active', powerState: 1 };
 const settled = ['active', 'stopped', 'paused', 'suspended'];
 
+/** The image that a shelved server waits in is there before the answer is, as in Nova. */
+const shelve: Action = (world, server) => {
+  requireState(server, 'shelve', settled);
+  const image = makeImage(world, server.projectId, {
+    name: `${server.name}-shelved`,
+    visibility: 'private',
+    min_disk: server.flavor.disk,
+    instance_uuid: server.id,
+    image_type: 'snapshot',
+    disk_format: 'qcow2',
+    container_format: 'bare',
+  });
+  work(world, server, ['shelving', 'shelving_image_uploading', 'shelving_offloading'], {
+    vmState: 'shelved_offloaded',
+    powerState: 4,
+    host: null,
+  });
+  world.later(world.timing.action_ms / 2, () => {
+    if (world.state.images.has(image.id)) fillImage(image, Buffer.from(`shelved ${server.id}\n`));
+  });
+  return { status: 202 };
+};
+
 const migrate: Action = (world, server, call) => {
   requireAdmin(call, 'os_compute_api:os-migrate-server:migrate');
   requireState(server, 'migrate', ['active', 'stopped']);
@@ -253,11 +276,7 @@ const actions: Readonly<Record<string, Action>> = {
   rebuild,
   rescue,
   unrescue: simple('unrescue', ['rescued'], ['unrescuing'], running),
-  shelve: simple('shelve', settled, ['shelving', 'shelving_image_uploading', 'shelving_offloading'], {
-    vmState: 'shelved_offloaded',
-    powerState: 4,
-    host: null,
-  }),
+  shelve,
   shelveOffload: simple('shelveOffload', ['shelved'], ['shelving_offloading'], {
     vmState: 'shelved_offloaded',
     host: null,
@@ -268,6 +287,13 @@ const actions: Readonly<Record<string, Action>> = {
     const zone = asked === '' ? server.zone : asked;
     if (!world.zones.includes(zone)) throw new SimFault(400, 'The requested availability zone is not available');
     work(world, server, ['unshelving', 'spawning'], { ...running, zone, host: `${world.name}-${zone}-1` });
+    world.later(world.timing.action_ms, () => {
+      for (const [id, { fields }] of world.state.images) {
+        if (fields['instance_uuid'] === server.id && fields['name'] === `${server.name}-shelved`) {
+          world.state.images.delete(id);
+        }
+      }
+    });
     return { status: 202 };
   },
   changePassword: simple('changePassword', ['active'], ['updating_password'], {}),

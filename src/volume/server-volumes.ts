@@ -73,6 +73,8 @@ export interface ServerVolumes {
     to: {
       readonly server_id: string;
       readonly device?: string | undefined;
+      /** What the server's devices are called but for the last letter, as far as it is known: `/dev/vd`. */
+      readonly device_prefix?: string | undefined;
       readonly delete_on_termination: boolean;
       readonly tag?: string | undefined;
     },

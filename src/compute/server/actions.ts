@@ -30,7 +30,9 @@ import {
   unshelveSchema,
 } from './schema.ts';
 import { send } from './send.ts';
-import { HARD_REBOOT_TASKS, PLAIN_ACTIONS, requireState } from './state.ts';
+import { HARD_REBOOT_TASKS, PLAIN_ACTIONS, requireState, SHELVED_SUFFIX } from './state.ts';
+
+const NAME_MAX = 255;
 
 /** `POST /servers/:server_id/action`, all of them. */
 export function actionOperations(dependencies: ServerDependencies): Operation[] {
@@ -45,7 +47,18 @@ export function actionOperations(dependencies: ServerDependencies): Operation[] 
         handle: (call) =>
           withServer(dependencies, call, async (tx, row) => {
             requireState(row, call.context, plain);
-            await send(dependencies, tx, row, call, plain.action, plain.method, null, plain.becomes);
+            const shelved = plain.action === 'shelve' ? await shelvedImage(dependencies, tx, row, call) : undefined;
+            await send(
+              dependencies,
+              tx,
+              row,
+              call,
+              plain.action,
+              plain.method,
+              shelved === undefined ? null : { image_id: shelved },
+              plain.becomes,
+              shelved === undefined ? {} : { shelved_image: shelved },
+            );
           }),
       }),
     ),
@@ -59,6 +72,28 @@ export function actionOperations(dependencies: ServerDependencies): Operation[] 
 
 const memberOrAdmin = (action: string): string =>
   action === 'shelveOffload' ? 'rule:admin' : 'rule:project_member_or_admin';
+
+/** A server that boots from an image waits in one of its own while it is shelved, as in Nova; one of a volume does in that. */
+async function shelvedImage(
+  dependencies: ServerDependencies,
+  tx: Tx,
+  row: ServerRow,
+  call: Call,
+): Promise<string | undefined> {
+  if (row.image_id === '') return undefined;
+  return dependencies.images.registerSnapshot(tx, call.context, {
+    name: `${row.name.slice(0, NAME_MAX - SHELVED_SUFFIX.length)}${SHELVED_SUFFIX}`,
+    properties: {
+      image_type: 'snapshot',
+      instance_uuid: row.id,
+      user_id: row.user_id,
+      base_image_ref: row.image_id,
+    },
+    child: row.child as string,
+    server_id: row.id,
+    min_disk: row.flavor_copy.disk,
+  });
+}
 
 function stateActions(dependencies: ServerDependencies): Operation[] {
   return [

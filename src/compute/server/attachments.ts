@@ -178,6 +178,7 @@ async function attachVolume(dependencies: ServerDependencies, call: Call<VolumeB
     const keep = { delete_on_termination: isTrue(delete_on_termination), ...(tag === undefined ? {} : { tag }) };
     const made = await dependencies.volumes.attach(tx, volumeId, {
       server_id: row.id,
+      device_prefix: /^(\/dev\/x?[a-z]?d)[a-z]/.exec(row.root_device_name ?? '')?.[1],
       ...keep,
       ...(typeof device === 'string' ? { device } : {}),
     });

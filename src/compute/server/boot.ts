@@ -196,6 +196,7 @@ function draftOf(context: RequestContext, body: CreateBody, resolved: Resolved, 
     boot,
     pending: [],
     resize: null,
+    shelved_image: null,
     facts: 0,
     facts_pushed: 0,
   };

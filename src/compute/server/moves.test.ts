@@ -115,9 +115,31 @@ describe('unshelving', () => {
   test('to another zone needs one of the same cloud, and a server that is on no host', async () => {
     const id = await boot('east');
     await reached(id, 'ACTIVE');
+    const images = async () =>
+      (await parent.ask('alice', 'GET', '/image/v2/images?name=one-shelved')).body.images as {
+        id: string;
+        status: string;
+      }[];
     await act('alice', id, { shelve: null });
     await reached(id, 'SHELVED_OFFLOADED');
+    const [image] = await until(async () => {
+      const found = await images();
+      return found[0]?.status === 'active' && found;
+    });
     const unshelve = (body: object | null, minor = 93, who = 'alice') => act(who, id, { unshelve: body }, minor);
+    expect((await unshelve({})).status).toBe(202);
+    await reached(id, 'ACTIVE');
+    await until(async () => (await images()).length === 0);
+    expect((await parent.ask('alice', 'GET', `/image/v2/images/${image?.id}`)).status).toBe(404);
+    const lost = east.faults.inject({
+      match: { method: 'POST', service: 'compute', path: /action$/ },
+      times: 1,
+      drop: 'after',
+    });
+    await act('alice', id, { shelve: null });
+    await reached(id, 'SHELVED_OFFLOADED');
+    expect(lost.hits()).toBe(1);
+    await until(async () => (await images())[0]?.status === 'active');
     expect((await unshelve({})).status).toBe(202);
     await reached(id, 'ACTIVE');
     await act('alice', id, { shelve: null });
@@ -131,6 +153,11 @@ describe('unshelving', () => {
     expect((await unshelve({ host: 'nowhere' }, 93, 'admin')).status).toBe(400);
     expect((await unshelve({ availability_zone: 'east', host: 'east' }, 93, 'admin')).status).toBe(202);
     await reached(id, 'ACTIVE');
+    await act('alice', id, { shelve: null });
+    await reached(id, 'SHELVED_OFFLOADED');
+    await call('alice', 'DELETE', `/servers/${id}`);
+    await until(async () => (await parent.show(id)) === undefined);
+    expect(await images()).toEqual([]);
   });
 });
 

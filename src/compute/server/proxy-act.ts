@@ -18,7 +18,7 @@ import {
   wantsAttention,
 } from './records.ts';
 import { type PendingAction, type ServerRow, serverStore } from './resource.ts';
-import { PLAIN_ACTIONS } from './state.ts';
+import { PLAIN_ACTIONS, SHELVED_SUFFIX } from './state.ts';
 import { type EventBody, tellEvent } from './proxy-event.ts';
 import { applyServer } from './sync.ts';
 import { isRefusal, refusalWords } from './words.ts';
@@ -147,6 +147,9 @@ async function undo(
     case 'createImage':
       await dependencies.images.abandonSnapshot(tx, String(body.image_id));
       return {};
+    case 'shelve':
+      if (row.shelved_image !== null) await dependencies.images.remove(tx, row.shelved_image);
+      return { shelved_image: null };
     case 'attach_volume':
       await dependencies.volumes.unwind(tx, String(body.volume_id), row.id);
       return { volumes: row.volumes.filter(({ id }) => id !== body.volume_id) };
@@ -207,6 +210,8 @@ async function perform(
       return tellEvent(dependencies, context, row, entry, body as unknown as EventBody);
     case 'unshelve':
       return act(context, row, entry, await unshelveBody(context, body));
+    case 'shelve':
+      return shelve(dependencies, context, row, entry, body);
     case 'createImage':
       return createImage(dependencies, context, row, entry, body);
     case 'attach_volume':
@@ -349,6 +354,40 @@ async function createImage(
     });
     return answer.body?.image_id ?? answer.headers.location?.split('/').at(-1) ?? '';
   }
+}
+
+/** The child makes the image before it answers; where the answer was lost, the image tells that it was heard. */
+async function shelve(
+  { images }: ServerDependencies,
+  context: ChildContext,
+  row: ServerRow,
+  entry: PendingAction,
+  body: Readonly<Record<string, unknown>>,
+): Promise<Step> {
+  const image_id = typeof body.image_id === 'string' ? body.image_id : undefined;
+  const before = entry.sent_at === null ? undefined : await findShelved(context, row);
+  if (before === undefined) await act(context, row, entry, null);
+  if (image_id === undefined) return undefined;
+  const made = before ?? (await findShelved(context, row));
+  return async (tx) => {
+    if (made !== undefined) return images.adoptChildImage(tx, { image_id, child: context.child, child_id: made });
+    await images.remove(tx, image_id);
+    return { shelved_image: null };
+  };
+}
+
+/** The image that the child shelved the server in: named so, of this server, and none that a tenant asked for. */
+async function findShelved(context: ChildContext, row: ServerRow): Promise<string | undefined> {
+  const answer = await context.api.call<{ images?: { id: string; name?: string; headwater_id?: string }[] }>({
+    service: 'image',
+    method: 'GET',
+    path: '/images',
+    query: { instance_uuid: row.child_id ?? '' },
+    scope: await context.scopeOfExisting(row.project_id),
+  });
+  return answer.body.images?.find(
+    ({ name, headwater_id }) => headwater_id === undefined && name?.endsWith(SHELVED_SUFFIX) === true,
+  )?.id;
 }
 
 async function findImage(context: ChildContext, row: ServerRow, id: string): Promise<string | undefined> {

@@ -180,6 +180,7 @@ export async function bury(tx: Tx, dependencies: ServerDependencies, id: string)
   const counted = Object.entries(footprint(row)).map(([resource, value]) => [resource, -value]);
   await dependencies.quotas.reserve(tx, row.project_id, Object.fromEntries(counted) as Record<string, number>);
   await dropPending(tx, dependencies, row);
+  if (row.shelved_image !== null) await dependencies.images.remove(tx, row.shelved_image);
   await dependencies.network.detach(tx, id);
   await dependencies.volumes.release(tx, id);
   const now = await clock(tx);
@@ -197,6 +198,7 @@ export async function bury(tx: Tx, dependencies: ServerDependencies, id: string)
     boot: null,
     user_data: null,
     resize: null,
+    shelved_image: null,
   });
 }
 

@@ -142,6 +142,8 @@ const stored = {
   boot: field(Type.Unsafe<BootRequest | null>({ type: 'object' }), { ...hidden, default: null }),
   pending: field(Type.Unsafe<PendingAction[]>({ type: 'array' }), { ...hidden, default: [] }),
   resize: field(Type.Unsafe<ResizeState | null>({ type: 'object' }), { ...hidden, default: null }),
+  /** The image that a shelved server waits in. */
+  shelved_image: field(textOrNull, { ...hidden, default: null }),
   /** Counts changes of name, description, hostname, metadata and tags; `facts_pushed` is the count the child has. */
   facts: field(Type.Integer(), { ...hidden, default: 0 }),
   facts_pushed: field(Type.Integer(), { ...hidden, default: 0 }),

@@ -240,3 +240,6 @@ export const VOLUME_STATES = [
 
 /** States in which metadata and tags may be changed. */
 export const METADATA_STATES = ['active', 'paused', 'suspended', 'stopped'] as const;
+
+/** What Nova calls the image of a shelved server, behind the server's name. */
+export const SHELVED_SUFFIX = '-shelved';

@@ -8,6 +8,7 @@ import { sql } from 'kysely';
 import { applyEach } from '../../cascade/apply-each.ts';
 import { believable } from '../../cascade/vanished.ts';
 import type { ChildContext, Feed } from '../../cascade/contract.ts';
+import type { Tx } from '../../db/database.ts';
 import { type ChildServer, deleteServer, markOf, READ_MICROVERSION, readServer } from './child.ts';
 import type { ServerDependencies } from './dependencies.ts';
 import { bury, change, changeQuietly, clock, closeOpenActions, faultOf, settleResize } from './records.ts';
@@ -154,8 +155,16 @@ export async function applyServer(dependencies: ServerDependencies, id: string, 
         : resized === 'shown'
           ? { flavor_id: row.resize.to.id, flavor_copy: row.resize.to }
           : await settleResize(tx, dependencies, row, row.resize[resized]);
-    await change(tx, row, { ...patch, ...flavor });
+    await change(tx, row, { ...patch, ...flavor, ...(await dropShelved(tx, dependencies, { ...row, ...patch })) });
   });
+}
+
+/** A server that is up again needs the image no more that it waited in; the child deletes its own by then. */
+async function dropShelved(tx: Tx, { images }: ServerDependencies, row: ServerRow): Promise<Partial<ServerRow>> {
+  const waits = row.task_state !== null || row.vm_state.startsWith('shelved') || row.pending.length > 0;
+  if (row.shelved_image === null || waits) return {};
+  await images.remove(tx, row.shelved_image);
+  return { shelved_image: null };
 }
 
 const moment = (text: string | null | undefined): string | null =>
@@ -185,7 +194,8 @@ function patchOf(row: ServerRow, server: ChildServer): Partial<ServerRow> | unde
   }
   const differs = Object.entries(shown).some(([key, value]) => !sameValue(row[key as keyof ServerRow], value));
   const settles = row.resize !== null && task_state === null && !waits && vm_state !== 'resized';
-  return differs || settles ? shown : undefined;
+  const unshelved = row.shelved_image !== null && task_state === null && !waits && !vm_state.startsWith('shelved');
+  return differs || settles || unshelved ? shown : undefined;
 }
 
 /** Time stamps may come with or without a fraction. */

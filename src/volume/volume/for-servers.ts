@@ -69,7 +69,7 @@ export function forServers(core: VolumeCore): Omit<ServerVolumes, 'onChange'> {
           `Volume ${volumeId} status must be available or downloading to reserve, but the current status is ${row.status}.`,
         );
       }
-      const device = to.device ?? (await freeDevice(tx, to.server_id, isBeingMade));
+      const device = to.device ?? (await freeDevice(tx, to.server_id, to.device_prefix, isBeingMade));
       const attachment_id = randomUUID();
       await tx
         .insertInto('volume_attachments')
@@ -190,11 +190,11 @@ export function forServers(core: VolumeCore): Omit<ServerVolumes, 'onChange'> {
 }
 
 /** The first letter that none of the server's volumes has. */
-async function freeDevice(tx: Tx, serverId: string, isBoot: boolean): Promise<string> {
+async function freeDevice(tx: Tx, serverId: string, prefix = '/dev/vd', isBoot = false): Promise<string> {
   const result = await sql<{ device: string }>`
     select device from volume_attachments where server_id = ${serverId}`.execute(tx);
   const taken = new Set(result.rows.map(({ device }) => device));
   const letters = 'abcdefghijklmnopqrstuvwxyz'.slice(isBoot ? 0 : 1);
-  const letter = [...letters].find((candidate) => !taken.has(`/dev/vd${candidate}`)) ?? 'z';
-  return `/dev/vd${letter}`;
+  const letter = [...letters].find((candidate) => !taken.has(`${prefix}${candidate}`)) ?? 'z';
+  return `${prefix}${letter}`;
 }
