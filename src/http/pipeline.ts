@@ -92,7 +92,7 @@ export async function carryOut(convention: Convention, chosen: Operation, call: 
   if (chosen.policy !== 'none') {
     const target = await chosen.target?.(call);
     if (chosen.refused !== undefined && !context.allowed(chosen.policy.name, target)) {
-      return new Reply(chosen.status, chosen.refused(call));
+      return new Reply(chosen.status, await chosen.refused(call));
     }
     context.enforce(chosen.policy.name, target);
   }

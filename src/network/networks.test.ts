@@ -442,6 +442,39 @@ it('ports go by the hand of their owner, or of the owner of their network', asyn
   expect((await call('alice', 'DELETE', `/ports/${port.id}`)).status).toBe(204);
 });
 
+it('a group is named once, and made in bulk by either form', async () => {
+  const bulk = { security_groups: [{ security_group: { name: 'bulk' } }, { name: 'bulk' }] };
+  const { status, body } = await call('bob', 'POST', '/security-groups', bulk);
+  expect([status, body.security_groups.map(({ name }: { name: string }) => name)]).toEqual([201, ['bulk', 'bulk']]);
+  const [{ id }, other] = body.security_groups;
+  const network = await make('bob', 'network', {});
+  const port = await make('bob', 'port', { network_id: network.id });
+  for (const [method, path] of [
+    ['POST', '/ports'],
+    ['PUT', `/ports/${port.id}`],
+  ] as const) {
+    const values = { ...(method === 'POST' ? { network_id: network.id } : {}), security_groups: [id, id] };
+    expect((await call('bob', method, path, { port: values })).body.NeutronError.message).toBe(
+      `Invalid input for security_groups. Reason: Duplicate items in the list: '${id}'.`,
+    );
+  }
+  await call('bob', 'DELETE', `/ports/${port.id}`);
+  // What an administrator adds to a project's group is seen by the project.
+  const rule = { security_group_id: other.id, direction: 'ingress', protocol: 'tcp', project_id: 'p0' };
+  const added = await make('admin', 'security_group_rule', rule);
+  expect((await call('bob', 'GET', `/security-group-rules?id=${added.id}`)).body.security_group_rules).toHaveLength(1);
+  expect((await call('alice', 'GET', `/security-group-rules/${added.id}`)).status).toBe(404);
+});
+
+it('what is not seen is not found, also where it could not be changed', async () => {
+  const { policy } = (await call('admin', 'POST', '/qos/policies', { policy: { name: 'hidden' } })).body;
+  const change = () => call('alice', 'PUT', `/qos/policies/${policy.id}`, { policy: { name: 'x' } });
+  expect(typeOf(await change())).toBe('QosPolicyNotFound');
+  await call('admin', 'PUT', `/qos/policies/${policy.id}`, { policy: { shared: true } });
+  expect((await change()).status).toBe(403);
+  expect(typeOf(await call('alice', 'GET', '/qos/rule-types/bandwidth_limit'))).toBe('NotAuthorized');
+});
+
 it('a body is looked at before the right to send it', async () => {
   const long = { policy: { name: 'x'.repeat(256) } };
   expect((await call('alice', 'POST', '/qos/policies', long)).status).toBe(400);

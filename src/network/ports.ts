@@ -121,7 +121,7 @@ async function newPort(given: Given<PortRow>, context: RequestContext, tx: Tx) {
     fixed_ips: (given.fixed_ips as FixedIpRequest[] | null | undefined) ?? undefined,
     device_id: given.device_id,
     device_owner: given.device_owner,
-    security_groups: given.security_groups ?? undefined,
+    security_groups: eachOnce(given.security_groups) ?? undefined,
     port_security_enabled: given.port_security_enabled,
     allowed_address_pairs: checkPairs(given.allowed_address_pairs ?? []),
     extra_dhcp_opts: mergeOptions([], given.extra_dhcp_opts ?? []),
@@ -199,7 +199,7 @@ async function changedPort(
     patch.extra_dhcp_opts = mergeOptions(row.extra_dhcp_opts, asked.extra_dhcp_opts ?? []);
   }
   if ('security_groups' in asked) {
-    patch.security_groups = [...new Set(asked.security_groups ?? [])];
+    patch.security_groups = [...(eachOnce(asked.security_groups) ?? [])];
     await lockGroups(tx, patch.security_groups, row.project_id);
   }
   if ('binding_profile' in asked) patch.binding_profile = asked.binding_profile ?? {};
@@ -231,6 +231,13 @@ async function newMac(tx: Tx, row: PortRow, asked: string | undefined): Promise<
     );
   }
   return chooseMac(tx, row.network_id, asked);
+}
+
+/** @throws Fault 400 for a group that is named twice */
+function eachOnce<Ids extends readonly string[] | null | undefined>(ids: Ids): Ids {
+  const twice = ids?.find((id, at) => ids.indexOf(id) !== at);
+  if (twice === undefined) return ids;
+  throw invalidAttribute('security_groups', `Duplicate items in the list: '${twice}'.`);
 }
 
 /** Keeps the addresses that are still wanted, gives back the others, takes what is new. */

@@ -29,9 +29,6 @@ export interface SecurityGroupParts {
 
 const DEFAULT = 'default';
 
-const own = (context: RequestContext): readonly RawBuilder<SqlBool>[] =>
-  context.identity.isAdmin ? [] : [sql<SqlBool>`project_id = ${callersProject(context)}`];
-
 /** What security groups say of themselves to RBAC. */
 export const securityGroupSharing: Shareable = {
   type: 'security_group',
@@ -162,6 +159,16 @@ async function dropRules(
   await releaseNamed(tx, cascade, [...named], requestId);
 }
 
+/** A project's own, and those that an administrator gave to its groups. */
+const ownRules = (context: RequestContext): readonly RawBuilder<SqlBool>[] => {
+  if (context.identity.isAdmin) return [];
+  const project = callersProject(context);
+  return [
+    sql<SqlBool>`(project_id = ${project}
+      or security_group_id in (select g.id from security_groups g where g.project_id = ${project}))`,
+  ];
+};
+
 function ruleOperations({ db, cascade }: SecurityGroupParts): Operation[] {
   const { list, show, create, remove } = plainPolicies('security_group_rule', 'a security group rule');
   return crudOperations<SecurityGroupRuleRow>({
@@ -170,7 +177,7 @@ function ruleOperations({ db, cascade }: SecurityGroupParts): Operation[] {
     store: securityGroupRuleStore,
     path: '/security-group-rules',
     policies: { list, show, create, remove },
-    visible: own,
+    visible: ownRules,
     missing: securityGroupRuleNotFound,
     bulk: true,
     creating: (given, context, tx) => completeRule(tx, given, context),

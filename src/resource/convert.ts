@@ -31,9 +31,15 @@ export function converted(resource: Resource, purpose: Purpose, body: unknown): 
   return {
     ...body,
     ...(name in body ? { [name]: convertOne(body[name]) } : {}),
-    ...(Array.isArray(body[collection]) ? { [collection]: body[collection].map(convertOne) } : {}),
+    ...(Array.isArray(body[collection])
+      ? { [collection]: body[collection].map((one) => convertOne(bare(one, name))) }
+      : {}),
   };
 }
+
+/** In a list of many, each may stand below its name as one alone does. */
+const bare = (value: unknown, name: string): unknown =>
+  isMapping(value) && isMapping(value[name]) && Object.keys(value).length === 1 ? value[name] : value;
 
 const isMapping = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -185,10 +185,13 @@ export function crudOperations<R extends BaseRow>(crud: Crud<R>): Operation[] {
  * What is answered to whom the rule of an operation refuses, where what may not be read is not shown to be there.
  * @throws Fault 404 for what may not be read, 403 for what may be read and not changed
  */
-function hidden<R extends BaseRow>(crud: Crud<R>, op: Operation, call: Call): unknown {
+async function hidden<R extends BaseRow>(crud: Crud<R>, op: Operation, call: Call): Promise<unknown> {
   const { policies, convention, store } = crud;
   if (op.method === 'GET' && op.path === crud.path) return { [store.resource.collection]: [] };
   if (op.policy === policies.create || call.context.allowed(policies.show.name)) {
+    const id = call.params[`${store.resource.name}_id`];
+    const seen = (crud.shown ?? crud.visible)(call.context);
+    if (id !== undefined && (await store.find(crud.db.query, id, seen)) === undefined) throw crud.missing(id);
     throw convention.refusal(op.policy === 'none' ? '' : op.policy.name);
   }
   throw convention.unknownPath();

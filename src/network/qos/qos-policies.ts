@@ -3,7 +3,7 @@ import { sql } from 'kysely';
 import type { Cascade } from '../../cascade/contract.ts';
 import type { Db, Tx } from '../../db/database.ts';
 import { network as convention } from '../../http/conventions.ts';
-import { conflict, notFound } from '../../http/fault.ts';
+import { conflict, forbidden, notFound } from '../../http/fault.ts';
 import { type Operation, operation, type PolicyRule } from '../../http/service.ts';
 import { chooseFields, chooseItems } from '../edge-list.ts';
 import { ownOrAdmin, projectOf } from '../network-project.ts';
@@ -110,7 +110,9 @@ function ruleTypeOperations(): Operation[] {
       policy,
       status: 200,
       summary: 'Show a type of QoS rules',
-      handle: async ({ params, query }) => {
+      handle: async ({ context, params, query }) => {
+        // Whom it is told does not follow from a rule, and is told so in other words.
+        if (!context.identity.isAdmin) throw forbidden('Not authorized.', 'NotAuthorized');
         const found = RULE_TYPES.find(({ type }) => type === params.rule_type);
         if (found === undefined) {
           throw notFound(`QoS rule type ${params.rule_type} could not be found.`, 'QosRuleTypeNotFound');
