@@ -4,6 +4,7 @@ import { dirname, resolve } from 'node:path';
 import { type Static, Type } from 'typebox';
 import { parseDocument } from 'yaml';
 import { check } from '../http/validation.ts';
+import type { PasswordRules } from '../identity/password-rules.ts';
 import { NO_TOPOLOGY, type NetworkTopology, type VlanRange } from '../network/topology.ts';
 import { ConfigError } from './config-error.ts';
 import { readPolicyFile } from './policy-file.ts';
@@ -63,6 +64,22 @@ const File = Type.Object(
         additionalProperties: false,
       }),
     ),
+    identity: Type.Optional(
+      Type.Object(
+        {
+          token_validity_s: Type.Optional(Type.Integer({ minimum: 300, maximum: 31_536_000 })),
+          lockout_failure_attempts: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
+          lockout_duration_s: Type.Optional(Type.Integer({ minimum: 1, maximum: 31_536_000 })),
+          password_expires_days: Type.Optional(Type.Integer({ minimum: 1, maximum: 36_500 })),
+          unique_last_password_count: Type.Optional(Type.Integer({ minimum: 0, maximum: 24 })),
+          minimum_password_age_days: Type.Optional(Type.Integer({ minimum: 0, maximum: 36_500 })),
+          password_regex: Type.Optional(Type.String({ minLength: 1, maxLength: 1024, format: 'regex' })),
+          password_regex_description: Type.Optional(Type.String({ minLength: 1, maxLength: 1024 })),
+          change_password_upon_first_use: Type.Optional(Type.Boolean()),
+        },
+        { additionalProperties: false },
+      ),
+    ),
     network: Type.Optional(
       Type.Object(
         {
@@ -91,7 +108,11 @@ export interface Config {
   readonly log_level: string;
   readonly children: readonly ConfiguredChild[];
   readonly topology: NetworkTopology;
+  readonly identity: IdentityConfig;
 }
+
+/** How long tokens hold, and what is asked of passwords. */
+export type IdentityConfig = PasswordRules & { readonly token_validity_s?: number | undefined };
 
 export interface ConfiguredChild {
   readonly name: string;
@@ -119,6 +140,8 @@ const MENDS: Readonly<Record<string, string>> = {
   transit_vlans: 'write the first and the last VLAN, as in `transit_vlans: 150-199`',
   transit_cidr: 'write the IPv4 range of the transit networks, as in `transit_cidr: 100.64.0.0/10`',
   tenant_network_type: 'write one of local, vlan',
+  password_regex:
+    'write a regular expression that good passwords match from their beginning, as in `password_regex: "(?=.*[0-9]).{12,}$"`',
   tenancy: 'write one of mirrored, shared, federated',
   log_level: 'write one of trace, debug, info, warn, error, silent',
   admin_password_env: 'name an environment variable, as in `admin_password_env: HEADWATER_ADMIN_PASSWORD`',
@@ -188,6 +211,7 @@ function complete(file: Static<typeof File>, path: string): Config {
         : { enforces_address_groups: child.enforces_address_groups }),
     })),
     topology: topologyOf(file, path),
+    identity: file.identity ?? {},
   };
 }
 

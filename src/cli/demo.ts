@@ -129,6 +129,7 @@ function configOf(listen: string, data_dir: string): Config {
     })),
     topology: TOPOLOGY,
     policy: {},
+    identity: {},
   };
 }
 

@@ -25,7 +25,7 @@ import { createCloudClient } from '../openstack/client.ts';
 import { type CloudEntry, loadCloud } from '../openstack/clouds-yaml.ts';
 import type { CloudApi } from '../openstack/contract.ts';
 import { createVolume } from '../volume/service.ts';
-import { type Config, ConfigError } from './config.ts';
+import { type Config, ConfigError, type IdentityConfig } from './config.ts';
 
 export interface Parent {
   readonly url: string;
@@ -58,6 +58,7 @@ export function createServices(deps: {
   data_dir: string;
   publicUrl: string;
   topology: NetworkTopology;
+  identity?: IdentityConfig | undefined;
 }) {
   const { db, cascade, log, data_dir, publicUrl, topology } = deps;
   const identity = createIdentity({
@@ -66,6 +67,7 @@ export function createServices(deps: {
     conventions,
     log,
     credentialKeyFile: join(data_dir, 'credential-keys'),
+    ...identityOptions(deps.identity ?? {}),
   });
   const image = createImage({ db, cascade, data_dir, log });
   const network = createNetwork({ db, cascade, topology, log });
@@ -81,6 +83,10 @@ export function createServices(deps: {
     log,
   });
   return { identity, image, network, volume, compute };
+}
+
+function identityOptions({ token_validity_s, ...passwordRules }: IdentityConfig) {
+  return { passwordRules, ...(token_validity_s === undefined ? {} : { tokenValidity_s: token_validity_s }) };
 }
 
 export interface Assembly {
@@ -100,6 +106,7 @@ export interface AssemblyOptions {
   readonly data_dir: string;
   /** What joins the children's networks; absent: nothing does. */
   readonly topology?: NetworkTopology;
+  readonly identity?: IdentityConfig;
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly adminPassword?: string | undefined;
@@ -120,7 +127,15 @@ export async function assemble(options: AssemblyOptions): Promise<Assembly> {
       children,
       observe: (child, state) => metrics.child(child, state),
     });
-    const parts = createServices({ db, cascade, log, data_dir, publicUrl, topology: options.topology ?? NO_TOPOLOGY });
+    const parts = createServices({
+      db,
+      cascade,
+      log,
+      data_dir,
+      publicUrl,
+      topology: options.topology ?? NO_TOPOLOGY,
+      identity: options.identity,
+    });
     ends.add(() => parts.identity.close());
     const adminPassword = options.adminPassword ?? randomBytes(15).toString('base64url');
     const isNew = await parts.identity.bootstrap({ adminPassword });
@@ -184,6 +199,7 @@ export async function startParent(config: Config, options: ParentOptions): Promi
       data_dir: config.data_dir,
       topology: config.topology,
       policy: config.policy,
+      identity: config.identity,
       log,
       metrics,
       adminPassword: options.adminPassword,

@@ -70,7 +70,7 @@ export async function tokenBody(core: Core, token: Token, query: Query): Promise
       domain: subject.user.domain,
       id: subject.user.id,
       name: subject.user.name,
-      password_expires_at: null,
+      password_expires_at: subject.password_expires_at?.slice(0, 26) ?? null,
     },
     audit_ids: payload.audit_ids,
     expires_at: stamp(payload.expires_at_s),

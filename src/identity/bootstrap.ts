@@ -68,7 +68,7 @@ export async function recoverAdministrator(tx: Tx, password: string): Promise<vo
   await sql`update identity_domains set enabled = true where id = ${DOMAIN}`.execute(tx);
   await sql`update identity_projects set enabled = true where id = ${projectId}`.execute(tx);
   const { rows } = await sql<{ id: string }>`update identity_users
-    set password = ${password}, enabled = true, token_generation = token_generation + 1, updated_at = clock_timestamp()
+    set password = ${password}, password_expires_at = null, failed_auth_count = 0, enabled = true, token_generation = token_generation + 1, updated_at = clock_timestamp()
     where name = 'admin' and domain_id = ${DOMAIN} returning id`.execute(tx);
   const userId = rows[0]?.id ?? ((await ensureUser(tx, password)) as string);
   await assign(tx, userId, projectId, role);
@@ -114,5 +114,12 @@ async function ensureUser(tx: Tx, password: string | undefined): Promise<string 
   const { rows } = await sql`select 1 from identity_users where name = 'admin' and domain_id = ${DOMAIN}`.execute(tx);
   if (rows.length > 0 || password === undefined) return undefined;
   const row = { id: newId(), name: 'admin', domain_id: DOMAIN, enabled: true, default_project: null, password };
-  return (await users.insert(tx, { ...row, token_generation: 1, options: {} })).id;
+  const rules = {
+    password_expires_at: null,
+    password_set_at: null,
+    password_is_own: false,
+    failed_auth_count: 0,
+    failed_auth_at: null,
+  };
+  return (await users.insert(tx, { ...row, ...rules, token_generation: 1, options: {} })).id;
 }

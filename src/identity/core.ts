@@ -6,6 +6,7 @@ import type { Call, Convention, Query, RequestContext } from '../http/service.ts
 import type { Catalog } from './catalog.ts';
 import type { Changes } from './changes.ts';
 import type { CredentialCipher } from './credential-cipher.ts';
+import type { PasswordRules } from './password-rules.ts';
 import type { Passwords } from './passwords.ts';
 import { users } from './resources.ts';
 import type { Tokens } from './tokens.ts';
@@ -21,6 +22,7 @@ export interface Core {
   readonly convention: Convention;
   readonly changes: Changes;
   readonly passwords: Passwords;
+  readonly passwordRules: PasswordRules;
   readonly cipher: CredentialCipher;
   readonly tokens: Tokens;
   readonly catalog: Catalog;
@@ -123,27 +125,6 @@ export async function holdDomain(tx: Queryable, id: string): Promise<{ enabled: 
   const { rows } = await sql<{ enabled: boolean }>`
     select enabled from identity_domains where id = ${id} for key share`.execute(tx);
   return rows[0];
-}
-
-const MOMENT = /^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?$/;
-
-/**
- * Reads an `expires_at`, which is in UTC where it names no zone.
- * @param now_ms Unix time
- * @returns in a form that PostgreSQL reads, with its microseconds; null where none was given
- * @throws Fault 400 for what is no moment, or one that has passed
- */
-export function expiryOf(given: string | null | undefined, now_ms: number): string | null {
-  if (given === undefined || given === null) return null;
-  const text = /(Z|[+-]\d\d:?\d\d)$/.test(given) ? given : `${given}Z`;
-  const unix_ms = MOMENT.test(given) ? Date.parse(text.replace(' ', 'T')) : Number.NaN;
-  const refusal = (words: string) =>
-    badRequest(
-      `${words} The server could not comply with the request since it is either malformed or otherwise incorrect. The client is assumed to be in error.`,
-    );
-  if (Number.isNaN(unix_ms)) throw refusal('Timestamp not in expected format.');
-  if (unix_ms <= now_ms) throw refusal("The 'expires_at' must not be before now.");
-  return text;
 }
 
 /** What rules are asked about the user of a path; nothing where there is none. */

@@ -87,6 +87,7 @@ interface TrustRow {
   id: string;
   trustor_user_id: string;
   trustor_name: string;
+  trustor_password_expires_at: string | null;
   trustor_generation: number;
   trustor_domain_id: string;
   trustor_domain_name: string;
@@ -115,7 +116,7 @@ async function actByTrust(query: Queryable, trustee: Subject, trustId: string, n
       select t.*, 0 as depth from identity_trusts t where t.id = ${trustId}
       union all select t.*, c.depth + 1 from identity_trusts t join chain c on t.id = c.redelegated_trust_id
     )
-    select c.id, c.trustor_user_id, u.name as trustor_name, u.token_generation as trustor_generation,
+    select c.id, c.trustor_user_id, u.name as trustor_name, u.password_expires_at as trustor_password_expires_at, u.token_generation as trustor_generation,
       d.id as trustor_domain_id, d.name as trustor_domain_name,
       u.enabled and d.enabled and e.enabled and ed.enabled as agents_enabled,
       c.trustee_user_id, c.impersonation, extract(epoch from c.expires_at)::float8 as expires_at_s,
@@ -140,6 +141,7 @@ async function actByTrust(query: Queryable, trustee: Subject, trustId: string, n
   const trustor = { id: trust.trustor_user_id, name: trust.trustor_name, domain };
   return {
     user: trust.impersonation ? trustor : trustee.user,
+    password_expires_at: trust.impersonation ? trust.trustor_password_expires_at : trustee.password_expires_at,
     // Both only ever grow: a new password of either ends the token.
     generation: trustee.generation + trust.trustor_generation,
     proof_generation: trustee.generation,

@@ -25,6 +25,7 @@ import { groupOperations } from './groups.ts';
 import { createTokenKeys, rotateTokenKeys } from './keys.ts';
 import { limitOperations } from './limits.ts';
 import { consumerOperations } from './oauth-consumers.ts';
+import type { PasswordRules } from './password-rules.ts';
 import { createPasswords } from './passwords.ts';
 import type { Scope } from './payload.ts';
 import { policyOperations } from './policies.ts';
@@ -46,6 +47,8 @@ export interface IdentityOptions {
   readonly log: Logger;
   /** The file with the keys under which credentials are encrypted; absent: keys of this process alone. */
   readonly credentialKeyFile?: string;
+  /** What is asked of passwords; nothing. */
+  readonly passwordRules?: PasswordRules;
   /** Unix time in milliseconds. */
   readonly now?: () => number;
   /** How long a token holds, in seconds; 24 hours. */
@@ -91,7 +94,15 @@ const TOKEN_VALIDITY_S = 24 * 60 * 60;
 
 /** Makes the service; touches the database only when it is used. */
 export function createIdentity(options: IdentityOptions): IdentityService {
-  const { db, publicUrl, conventions, log, now = Date.now, tokenValidity_s = TOKEN_VALIDITY_S } = options;
+  const {
+    db,
+    publicUrl,
+    conventions,
+    log,
+    now = Date.now,
+    tokenValidity_s = TOKEN_VALIDITY_S,
+    passwordRules = {},
+  } = options;
   const changes = createChanges(db);
   const passwords = createPasswords();
   const cipher = createCredentialCipher(options.credentialKeyFile);
@@ -100,7 +111,19 @@ export function createIdentity(options: IdentityOptions): IdentityService {
   const projectDeleted: ProjectDeletedListener[] = [];
   const userDeleted: UserDeletedListener[] = [];
   const catalog = createCatalog(db, changes, now);
-  const core: Core = { db, convention, changes, passwords, cipher, tokens, catalog, now, projectDeleted, userDeleted };
+  const core: Core = {
+    db,
+    convention,
+    changes,
+    passwords,
+    passwordRules,
+    cipher,
+    tokens,
+    catalog,
+    now,
+    projectDeleted,
+    userDeleted,
+  };
   const service: Service = {
     convention,
     operations: [

@@ -4,7 +4,10 @@ import { type Static, Type } from 'typebox';
 import type { Queryable } from '../db/database.ts';
 import { badRequest, notFound, unauthorized } from '../http/fault.ts';
 import { type Core, expecting, missing } from './core.ts';
+import { credentialsOf } from './credentials.ts';
 import { forbiddenAction } from './delegation.ts';
+import { provePassword } from './password-rules.ts';
+import { isPasscode } from './totp.ts';
 import type { Delegation, Method, Scope, TokenPayload } from './payload.ts';
 import { users, type UserRow } from './resources.ts';
 
@@ -31,6 +34,18 @@ export const AuthBody = Type.Object({
           }),
         ),
         token: Type.Optional(Type.Object({ id: Text })),
+        totp: Type.Optional(
+          Type.Object({
+            user: Type.Optional(
+              Type.Object({
+                id: Type.Optional(Text),
+                name: Type.Optional(Text),
+                passcode: Type.Optional(Text),
+                domain: Type.Optional(Named),
+              }),
+            ),
+          }),
+        ),
         application_credential: Type.Optional(
           Type.Object({
             id: Type.Optional(Text),
@@ -98,7 +113,26 @@ export async function proveUser(core: Core, request: AuthRequest): Promise<Login
   if (first === undefined) throw unauthorized();
   // Two proofs of two different people prove nothing.
   if (others.some(({ user_id }) => user_id !== first.user_id)) throw unauthorized();
-  return Object.assign({}, ...proven.toReversed(), { methods: [...new Set(proven.flatMap((login) => login.methods))] });
+  const provenBy = [...new Set(proven.flatMap((login) => login.methods))];
+  // A token was had by proofs that were enough.
+  if (!named.has('token')) await requireFactors(core, first.user_id, provenBy);
+  return Object.assign({}, ...proven.toReversed(), { methods: provenBy });
+}
+
+/** @throws Fault 401 where the user must prove themselves by more than they did */
+async function requireFactors(core: Core, userId: string, methods: readonly Method[]): Promise<void> {
+  const { multi_factor_auth_enabled = true, multi_factor_auth_rules = [] } = (await users.find(core.db.query, userId))
+    ?.options ?? { multi_factor_auth_enabled: true };
+  if (multi_factor_auth_enabled === false || multi_factor_auth_rules.length === 0) return;
+  const given: ReadonlySet<string> = new Set(methods);
+  // A method that nobody can use is not asked for: it would shut the user out.
+  const isMet = (rule: readonly string[]) =>
+    rule.every((method) => given.has(method) || !Object.hasOwn(PROOFS, method));
+  if (!multi_factor_auth_rules.some(isMet)) {
+    throw unauthorized(
+      `Insufficient auth methods received for ${userId}. Auth Methods Provided: ${methods.join(', ')}.`,
+    );
+  }
 }
 
 type Proof = (core: Core, request: AuthRequest) => Promise<Login>;
@@ -113,9 +147,8 @@ async function proveByPassword(core: Core, request: AuthRequest): Promise<Login>
     throw badRequest('Invalid input for field identity/password/user/domain: id or name must be present.');
   }
   if (given.password === undefined) throw badRequest(expecting('password', 'user'));
-  const row = await findUser(core.db.query, given);
-  const proven = await core.passwords.verify(row?.password, given.password);
-  if (!proven || row === undefined || !row.enabled) throw unauthorized();
+  const { user: row, isExpired } = await provePassword(core, await findUser(core.db.query, given), given.password);
+  if (isExpired) throw unauthorized(`The password is expired and needs to be changed for user: ${row.id}.`);
   return {
     user_id: row.id,
     generation: row.token_generation,
@@ -161,7 +194,7 @@ function refuseRescope(payload: TokenPayload, scope: AuthScope | undefined): voi
 }
 
 /** Proofs of the user's own. */
-const PRIMARY: ReadonlySet<Method> = new Set(['password', 'token']);
+const PRIMARY: ReadonlySet<Method> = new Set(['password', 'token', 'totp']);
 
 async function proveByCredential(core: Core, request: AuthRequest): Promise<Login> {
   const given = request.identity.application_credential ?? {};
@@ -177,6 +210,24 @@ async function proveByCredential(core: Core, request: AuthRequest): Promise<Logi
       scope: { kind: 'project', id: found.project_id },
       delegation: { kind: 'application_credential', id: found.id },
     },
+  };
+}
+
+async function proveByPasscode(core: Core, request: AuthRequest): Promise<Login> {
+  const given = request.identity.totp?.user;
+  if (given === undefined) throw badRequest(expecting('user', 'totp'));
+  if (given.id === undefined && given.name === undefined) throw badRequest(expecting('id or name', 'user'));
+  if (given.id === undefined && given.domain === undefined) throw badRequest(expecting('domain', 'user'));
+  const user = await findUser(core.db.query, given);
+  if (user === undefined || !user.enabled) throw unauthorized();
+  const now_s = core.now() / 1000;
+  const seeds = await credentialsOf(core, user.id, 'totp');
+  if (!seeds.some(({ blob }) => isPasscode(blob, given.passcode ?? '', now_s))) throw unauthorized();
+  return {
+    user_id: user.id,
+    generation: user.token_generation,
+    default_project: user.default_project ?? null,
+    methods: ['totp'],
   };
 }
 
@@ -217,6 +268,7 @@ const PROOFS: Readonly<Record<string, Proof>> = {
   token: proveByToken,
   password: proveByPassword,
   application_credential: proveByCredential,
+  totp: proveByPasscode,
 };
 
 interface ByIdOrName {

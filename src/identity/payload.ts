@@ -8,7 +8,7 @@ export type Scope =
   | { readonly kind: 'system' };
 
 /** In the order of their bits in a token: new ones go to the end. */
-export const METHODS = ['password', 'token', 'application_credential', 'ec2credential'] as const;
+export const METHODS = ['password', 'token', 'application_credential', 'ec2credential', 'totp'] as const;
 export type Method = (typeof METHODS)[number];
 
 /** What a token draws its rights from, where that is not what its user holds. */

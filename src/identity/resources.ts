@@ -2,6 +2,8 @@
 import { randomUUID } from 'node:crypto';
 import { type SqlBool, sql } from 'kysely';
 import { Type } from 'typebox';
+import { badRequest } from '../http/fault.ts';
+import { momentOf } from './moment.ts';
 import {
   computed,
   field,
@@ -10,6 +12,7 @@ import {
   resource,
   type Row,
   type TableOf,
+  Timestamp,
 } from '../resource/resource.ts';
 import { createStore } from '../resource/store.ts';
 
@@ -58,6 +61,19 @@ const nameFilters: Readonly<Record<string, FilterCondition>> = {
   name__istartswith: ([text = '']) => sql<SqlBool>`starts_with(lower(name), lower(${text}))`,
   name__endswith: ([text = '']) => sql<SqlBool>`right(name, length(${text})) = ${text}`,
   name__iendswith: ([text = '']) => sql<SqlBool>`right(lower(name), length(${text})) = lower(${text})`,
+};
+
+const COMPARISONS: Readonly<Record<string, string>> = { lt: '<', lte: '<=', gt: '>', gte: '>=', eq: '=', neq: '<>' };
+
+/** `password_expires_at=lt:2026-11-28T00:00:00Z`. */
+export const passwordExpiry: FilterCondition = ([text = '']) => {
+  const [, name = 'eq', moment = ''] = /^(?:([a-z]{2,3}):)?(.*)$/.exec(text) ?? [];
+  const comparison = Object.hasOwn(COMPARISONS, name) ? COMPARISONS[name] : undefined;
+  if (comparison === undefined)
+    throw badRequest(
+      `The given operator ${name} is not valid. It must be one of the following: 'eq', 'neq', 'lt', 'lte', 'gt', or 'gte'.`,
+    );
+  return sql<SqlBool>`password_expires_at ${sql.raw(comparison)} ${momentOf(moment)}`;
 };
 
 const words = (values: readonly string[]): string[] => values.flatMap((value) => value.split(','));
@@ -134,7 +150,11 @@ export const user = resource({
     // What a request says is hashed before it gets here.
     password: field(nullable(Type.String()), { create: 'optional', update: true, show: 'never', column: true }),
     token_generation: field(Type.Integer(), { show: 'never', column: true, default: 1 }),
-    password_expires_at: computed(() => null),
+    password_expires_at: field(nullable(Timestamp), { column: true, default: null, filter: passwordExpiry }),
+    password_set_at: field(nullable(Timestamp), { show: 'never', column: true, default: null }),
+    password_is_own: field(Type.Boolean(), { show: 'never', column: true, default: false }),
+    failed_auth_count: field(Type.Integer(), { show: 'never', column: true, default: 0 }),
+    failed_auth_at: field(nullable(Timestamp), { show: 'never', column: true, default: null }),
     options: field(UserOptions, { create: 'optional', update: true, default: {} }),
     links: selfLink('users'),
   },

@@ -12,6 +12,7 @@ export interface NamedRole {
 /** All that is true of a user in a scope at this moment. */
 export interface Subject {
   readonly user: NamedInDomain;
+  readonly password_expires_at: string | null;
   /** What a token of it carries: once the user's number is another, it holds no longer. */
   readonly generation: number;
   /** The number of who proved themselves, where that is another than the user. */
@@ -28,6 +29,7 @@ export interface Subject {
 
 interface SubjectRow {
   user_name: string;
+  password_expires_at: string | null;
   generation: number;
   user_domain_id: string;
   user_domain_name: string;
@@ -81,7 +83,7 @@ export async function findSubject(
   const domainId = scope.kind === 'domain' ? scope.id : null;
   const { rows } = await sql<SubjectRow>`
     with recursive ${effectiveRoles(userId, scope)}
-    select u.name as user_name, u.token_generation as generation, ud.id as user_domain_id, ud.name as user_domain_name,
+    select u.name as user_name, u.password_expires_at, u.token_generation as generation, ud.id as user_domain_id, ud.name as user_domain_name,
       p.name as project_name, pd.id as project_domain_id, pd.name as project_domain_name, d.name as domain_name,
       coalesce((
         select json_agg(json_build_object('id', r.id, 'name', r.name) order by r.name)
@@ -100,6 +102,7 @@ export async function findSubject(
   const user = { id: userId, name: row.user_name, domain: { id: row.user_domain_id, name: row.user_domain_name } };
   const found = {
     user,
+    password_expires_at: row.password_expires_at,
     generation: row.generation,
     proof_generation: row.generation,
     actors: [userId],

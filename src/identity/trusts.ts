@@ -8,7 +8,8 @@ import { type Call, type Operation, operation, type RequestContext } from '../ht
 import { renderer } from '../resource/render.ts';
 import { nullable } from '../resource/resource.ts';
 import { RoleReferences, roleIdsOf } from './application-credentials.ts';
-import { collection, type Core, expiryOf, first, missing } from './core.ts';
+import { collection, type Core, first, missing } from './core.ts';
+import { expiryOf } from './moment.ts';
 import { forbiddenAction } from './delegation.ts';
 import { Id, newId, role, type RoleRow, roles } from './resources.ts';
 import { trustRules } from './rules.ts';

@@ -1,6 +1,7 @@
 /** Users, their passwords and what they belong to. */
 import { sql } from 'kysely';
 import { Type } from 'typebox';
+import type { Tx } from '../db/database.ts';
 import { notFound, unauthorized } from '../http/fault.ts';
 import { type Call, type Operation, operation } from '../http/service.ts';
 import { crudOperations } from '../resource/crud.ts';
@@ -23,6 +24,7 @@ import {
   type GroupRow,
   groups,
   newId,
+  passwordExpiry,
   project,
   type ProjectRow,
   projects,
@@ -30,6 +32,7 @@ import {
   type UserRow,
   users,
 } from './resources.ts';
+import { checkOwnChange, checkStrength, ofNewPassword, provePassword, rememberPassword } from './password-rules.ts';
 import { admin, domainList, getUser, listGroupsForUser, listUserProjects } from './rules.ts';
 import { projectIdsOf } from './subject.ts';
 
@@ -40,6 +43,11 @@ const twice = (name: string, domainId: string | null) => () =>
 
 export function userOperations(core: Core): Operation[] {
   const { changes } = core;
+  const remember = async (row: UserRow, before: UserRow | undefined, tx: Tx): Promise<void> => {
+    if (row.password !== null && row.password !== undefined && row.password !== before?.password) {
+      await rememberPassword(tx, core.passwordRules, row.id, row.password);
+    }
+  };
   const plain = crudOperations<UserRow>({
     db: core.db,
     convention: core.convention,
@@ -60,11 +68,13 @@ export function userOperations(core: Core): Operation[] {
     creating: async (given, context, tx) => {
       const domain_id = given.domain_id ?? defaultDomain(context);
       if ((await holdDomain(tx, domain_id)) === undefined) throw missing('domain')(domain_id);
-      const row = { ...given, id: newId(), domain_id } as UserRow;
+      const fresh = typeof given.password === 'string' ? ofNewPassword(core, given.options ?? {}, false) : {};
+      const row = { ...given, ...fresh, id: newId(), domain_id } as UserRow;
       const claim = { table: 'identity_users', domainId: domain_id, name: row.name, id: row.id };
       await claimName(tx, claim, twice(row.name, domain_id));
       return row;
     },
+    created: async (row, _context, tx) => remember(row, undefined, tx),
     updating: async (before, given, _context, tx) => {
       refuseOtherDomain(before.domain_id, given.domain_id);
       if (given.name !== undefined) {
@@ -74,9 +84,20 @@ export function userOperations(core: Core): Operation[] {
       // Enabling a user again, or giving the old password back, brings no old token back.
       if (given.enabled === false) await dropCredentials(core, tx, before.id);
       const revokes = given.password !== undefined || given.enabled === false;
-      return revokes ? { ...given, token_generation: before.token_generation + 1 } : given;
+      return {
+        ...given,
+        ...(typeof given.password === 'string'
+          ? ofNewPassword(core, { ...before.options, ...given.options }, false)
+          : {}),
+        // Enabling an account unlocks it.
+        ...(given.enabled === true ? { failed_auth_count: 0 } : {}),
+        ...(revokes ? { token_generation: before.token_generation + 1 } : {}),
+      };
     },
-    updated: (row, _before, _context, tx) => changes.announce(tx, `user ${row.id}`),
+    updated: async (row, before, _context, tx) => {
+      await remember(row, before, tx);
+      await changes.announce(tx, `user ${row.id}`);
+    },
     removing: async (row, _context, tx) => {
       await sql`delete from identity_assignments where actor_id = ${row.id} and actor = 'user'`.execute(tx);
       for (const listener of core.userDeleted) await listener(tx, row.id);
@@ -95,6 +116,7 @@ function withHash(core: Core, plain: Operation): Operation {
     handle: async (call) => {
       const { user: given } = call.body as { user: Record<string, unknown> };
       if (typeof given.password !== 'string') return plain.handle(call);
+      checkStrength(core.passwordRules, given.password);
       const password = await core.passwords.hash(given.password);
       return plain.handle({ ...call, body: { user: { ...given, password } } } as typeof call);
     },
@@ -114,16 +136,20 @@ function changePassword(core: Core): Operation {
     }),
     handle: async ({ params, body }) => {
       const id = params.user_id as string;
-      const row = await users.find(core.db.query, id);
-      const proven = await core.passwords.verify(row?.password, body.user.original_password);
-      if (!proven || row === undefined || !row.enabled) throw unauthorized();
-      const password = await core.passwords.hash(body.user.password);
+      const { original_password, password: wanted } = body.user;
+      const { user: row } = await provePassword(core, await users.find(core.db.query, id), original_password);
+      await checkOwnChange(core, row, wanted);
+      const password = await core.passwords.hash(wanted);
+      const fresh = ofNewPassword(core, row.options, true);
       await core.db.transaction(async (tx) => {
         const { numAffectedRows } = await sql`update identity_users
-          set password = ${password}, token_generation = token_generation + 1, updated_at = clock_timestamp()
+          set password = ${password}, password_set_at = ${fresh.password_set_at}, password_is_own = true,
+            password_expires_at = ${fresh.password_expires_at}, failed_auth_count = 0,
+            token_generation = token_generation + 1, updated_at = clock_timestamp()
           where id = ${id} and enabled and password = ${row.password}`.execute(tx);
         // Somebody else changed it first: what was proven holds no longer.
         if (numAffectedRows !== 1n) throw unauthorized();
+        await rememberPassword(tx, core.passwordRules, id, password);
         await core.changes.announce(tx, `user ${id}`);
       });
       core.changes.apply(`user ${id}`);
@@ -189,8 +215,11 @@ function belongings(core: Core): Operation[] {
       handle: async ({ params, context, query }) => {
         const id = params.group_id as string;
         if ((await groups.find(core.db.query, id, ownDomain(context))) === undefined) throw missing('group')(id);
+        const asked = [query.password_expires_at ?? []].flat();
+        const filter = asked.length === 0 ? sql`true` : passwordExpiry(asked, context);
         const { rows } = await sql<{ user_id: string }>`
-          select user_id from identity_members where group_id = ${id} limit 10000`.execute(core.db.query);
+          select m.user_id from identity_members m join identity_users u on u.id = m.user_id
+          where m.group_id = ${id} and ${filter} limit 10000`.execute(core.db.query);
         const members = await users.findMany(
           core.db.query,
           rows.map(({ user_id }) => user_id),

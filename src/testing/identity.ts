@@ -7,6 +7,7 @@ import { createPolicy } from '../http/policy.ts';
 import { createServer } from '../http/server.ts';
 import { rulesOf } from '../http/service.ts';
 import { createIdentity } from '../identity/identity.ts';
+import type { PasswordRules } from '../identity/password-rules.ts';
 import { silent } from './api.ts';
 
 export const publicUrl = 'http://parent';
@@ -28,8 +29,8 @@ export const byToken = (id: string, scope?: unknown) => ({
 export const inDefault = (name: string, secret: string) => ({ name, password: secret, domain: { id: 'default' } });
 
 /** @param now Unix time in milliseconds */
-export function testIdentity(db: Db, now: () => number = Date.now) {
-  const identity = createIdentity({ db, publicUrl, conventions, log: silent, now });
+export function testIdentity(db: Db, now: () => number = Date.now, passwordRules: PasswordRules = {}) {
+  const identity = createIdentity({ db, publicUrl, conventions, log: silent, now, passwordRules });
   const { service, authenticate } = identity;
   const server = createServer({
     services: [service],

@@ -1,0 +1,35 @@
+/** Moments as Keystone's clients write them: in UTC where no zone is named. */
+import { badRequest, type Fault } from '../http/fault.ts';
+
+const MOMENT = /^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?$/;
+
+const refusal = (words: string): Fault =>
+  badRequest(
+    `${words} The server could not comply with the request since it is either malformed or otherwise incorrect. The client is assumed to be in error.`,
+  );
+
+/**
+ * Reads a moment.
+ * @returns in a form that PostgreSQL reads, with its microseconds
+ * @throws Fault 400 for what is none
+ */
+export function momentOf(given: string): string {
+  const text = /(Z|[+-]\d\d:?\d\d)$/.test(given) ? given : `${given}Z`;
+  if (!MOMENT.test(given) || Number.isNaN(Date.parse(text.replace(' ', 'T')))) {
+    throw refusal('Timestamp not in expected format.');
+  }
+  return text.replace(' ', 'T');
+}
+
+/**
+ * Reads an `expires_at`.
+ * @param now_ms Unix time
+ * @returns as `momentOf`; null where none was given
+ * @throws Fault 400 for what is no moment, or one that has passed
+ */
+export function expiryOf(given: string | null | undefined, now_ms: number): string | null {
+  if (given === undefined || given === null) return null;
+  const moment = momentOf(given);
+  if (Date.parse(moment) <= now_ms) throw refusal("The 'expires_at' must not be before now.");
+  return moment;
+}
