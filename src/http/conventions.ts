@@ -197,6 +197,7 @@ export const identity: Convention = {
   aliases: {},
   unknownPath: () => notFound('The resource could not be found.'),
   refusal: (rule) => forbidden(`You are not authorized to perform the requested action: ${rule}.`),
+  answersHead: true,
 };
 
 export const image: Convention = {

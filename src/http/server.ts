@@ -143,7 +143,14 @@ function mount(server: FastifyInstance, options: ServerOptions, service: Service
   const mounted: MountedPath[] = [];
   const { convention } = service;
   const pipeline: PipelineOptions = options;
-  for (const [route, operations] of group(service)) {
+  const routes = group(service);
+  if (convention.answersHead === true) {
+    for (const [route, operations] of routes) {
+      const head = route.replace(/^GET /, 'HEAD ');
+      if (!routes.has(head)) routes.set(head, operations);
+    }
+  }
+  for (const [route, operations] of routes) {
     const [method, path] = route.split(' ') as [Operation['method'], string];
     const open = operations.every((operation) => operation.policy === 'none');
     for (const url of urls(convention, path)) {

@@ -74,6 +74,19 @@ describe('a member', () => {
     expect((await call(member, 'GET', filled)).status).toBe(status);
   });
 
+  it('asks by HEAD for all that GET reads, and gets no body', async () => {
+    for (const [path, status] of [
+      [`/users/${ids.user}`, 200],
+      [`/users/${ids.user}/projects`, 200],
+      ['/auth/projects', 200],
+      ['/users', 403],
+      ['/nothing', 404],
+    ] as const) {
+      const answer = await call(member, 'HEAD', path);
+      expect([path, answer.status, answer.body]).toEqual([path, status, '']);
+    }
+  });
+
   it('changes nothing, and hears why in Keystone’s words', async () => {
     const refusal = (rule: string) => [
       403,
