@@ -39,6 +39,8 @@ describe('the configuration file', () => {
       'overlap',
       'VLANs of its own',
     ],
+    [`${ONE}identity: { lockout_failure_attempts: many }`, '`identity.lockout_failure_attempts`', '6 }'],
+    [`${ONE}identity: { password_regex: "(" }`, '`identity.password_regex`', 'regular expression'],
     ['', 'the file lacks `children`', 'east'],
     ['children: [', 'not YAML', ''],
   ])('says of %j which key is wrong and how to mend it', (text, key, mend) => {

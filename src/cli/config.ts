@@ -142,6 +142,8 @@ const MENDS: Readonly<Record<string, string>> = {
   tenant_network_type: 'write one of local, vlan',
   password_regex:
     'write a regular expression that good passwords match from their beginning, as in `password_regex: "(?=.*[0-9]).{12,}$"`',
+  identity:
+    'write numbers as docs/operators/configuration.md lists them, as in `identity: { lockout_failure_attempts: 6 }`',
   tenancy: 'write one of mirrored, shared, federated',
   log_level: 'write one of trace, debug, info, warn, error, silent',
   admin_password_env: 'name an environment variable, as in `admin_password_env: HEADWATER_ADMIN_PASSWORD`',
