@@ -66,6 +66,7 @@ export const compute: Convention = {
   catalogType: 'compute',
   catalogName: 'nova',
   root: '/v2.1',
+  legacyRoot: '/v2',
   catalogPath: '/v2.1',
   microversions: {
     major: 2,
@@ -96,8 +97,10 @@ export const compute: Convention = {
   refusal: (rule) => forbidden(`Policy doesn't allow ${rule} to be performed.`),
 };
 
+const { legacyRoot: _ofCompute, ...keyed } = compute;
+
 export const volume: Convention = {
-  ...compute,
+  ...keyed,
   name: 'volume',
   catalogType: 'volumev3',
   catalogName: 'cinderv3',

@@ -9,6 +9,8 @@ interface Document {
   readonly list: (url: string) => { status: number; body: unknown };
   /** What `GET /<service>/<version>` answers, where the service has such a page. */
   readonly one?: (url: string) => unknown;
+  /** The same for the service's legacy root. */
+  readonly legacy?: (url: string) => unknown;
 }
 
 /** Adds `/`, `/healthcheck`, `/metrics` and every service's version pages. */
@@ -41,6 +43,8 @@ export function discoveryRoutes(server: FastifyInstance, options: ServerOptions)
     });
     const { one } = document;
     if (one !== undefined) server.get(`/${convention.name}${convention.root}`, async () => one(url));
+    const { legacy } = document;
+    if (legacy !== undefined) server.get(`/${convention.name}${convention.legacyRoot}`, async () => legacy(url));
   }
 }
 
@@ -75,17 +79,29 @@ const documents: Readonly<Record<string, (convention: Convention) => Document>> 
       one: (url) => ({ version: version(url) }),
     };
   },
-  compute: (convention) => ({
-    list: (url) => ({
-      status: 200,
-      body: { versions: [microversioned(convention, url, 'v2.1', '2013-07-23T11:33:21Z')] },
-    }),
-    one: (url) => {
-      const entry = microversioned(convention, url, 'v2.1', '2013-07-23T11:33:21Z');
-      const described = { rel: 'describedby', type: 'text/html', href: 'http://docs.openstack.org/' };
-      return { version: { ...entry, links: [...entry.links, described], 'media-types': mediaType('compute', '2.1') } };
-    },
-  }),
+  compute: (convention) => {
+    const current = (url: string) => microversioned(convention, url, 'v2.1', '2013-07-23T11:33:21Z');
+    const old = (url: string) => ({
+      id: 'v2.0',
+      status: 'SUPPORTED',
+      version: '',
+      min_version: '',
+      updated: '2011-01-21T11:33:21Z',
+      links: [{ rel: 'self', href: `${url}${convention.legacyRoot}/` }],
+    });
+    const described = (entry: ReturnType<typeof old>, version: string) => ({
+      version: {
+        ...entry,
+        links: [...entry.links, { rel: 'describedby', type: 'text/html', href: 'http://docs.openstack.org/' }],
+        'media-types': mediaType('compute', version),
+      },
+    });
+    return {
+      list: (url) => ({ status: 200, body: { versions: [old(url), current(url)] } }),
+      one: (url) => described(current(url), '2.1'),
+      legacy: (url) => described(old(url), '2'),
+    };
+  },
   volume: (convention) => {
     const entry = (url: string) => ({
       ...microversioned(convention, url, 'v3.0', '2022-08-31T00:00:00Z'),

@@ -126,8 +126,24 @@ describe('the pipeline', () => {
     expect((await api.call('alice', 'GET', '/compute/v2.1/echo/')).status).toBe(404);
   });
 
+  it('serves the lowest microversion below the legacy root, without its headers and strictness', async () => {
+    expect((await api.call('', 'GET', '/compute/')).body.versions[0]).toMatchObject({ id: 'v2.0', version: '' });
+    expect((await api.call('', 'GET', '/compute/v2/')).body.version).toMatchObject({ id: 'v2.0', status: 'SUPPORTED' });
+    const echoed = await api.call('alice', 'GET', '/compute/v2/echo', undefined, at('compute 2.90'));
+    expect([echoed.status, echoed.body]).toEqual([200, { version: 1 }]);
+    expect(echoed.headers).not.toHaveProperty('openstack-api-version');
+    expect(echoed.headers).not.toHaveProperty('vary');
+    expect((await api.call('', 'GET', '/compute/v2/echo')).status).toBe(401);
+    expect((await api.call('alice', 'GET', '/compute/v2/late')).status).toBe(404);
+    const start = (root: string) =>
+      api.call('alice', 'POST', `/compute/${root}/things/1/action`, { start: null, unknown: 1 });
+    expect((await start('v2')).status).toBe(202);
+    expect((await start('v2.1')).status).toBe(400);
+    expect((await api.call('alice', 'GET', '/volume/v2/echo')).status).toBe(404);
+  });
+
   it('serves version documents without a token', async () => {
-    expect((await api.call('', 'GET', '/compute/')).body.versions[0]).toMatchObject({
+    expect((await api.call('', 'GET', '/compute/')).body.versions[1]).toMatchObject({
       id: 'v2.1',
       version: '2.96',
       min_version: '2.1',

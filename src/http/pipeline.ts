@@ -49,8 +49,11 @@ export async function run(
 ): Promise<unknown> {
   const state = request.headwater;
   const headers = request.headers as Readonly<Record<string, string | undefined>>;
-  const version = convention.microversions === undefined ? 0 : negotiate(convention.microversions, headers);
-  if (convention.microversions !== undefined) reply.headers(versionHeaders(convention.microversions, version));
+  const { microversions } = convention;
+  const isLegacy = request.url.startsWith(`/${convention.name}${convention.legacyRoot ?? '?'}/`);
+  const version =
+    microversions === undefined ? 0 : isLegacy ? microversions.minimum : negotiate(microversions, headers);
+  if (microversions !== undefined && !isLegacy) reply.headers(versionHeaders(microversions, version));
 
   const params = request.params as Record<string, string>;
   const query = request.query as Query;
@@ -64,7 +67,10 @@ export async function run(
   const chosen = choose(convention, current, body);
   state.operation = chosen;
 
-  const context = requestContext(options, convention, state, version);
+  if (isLegacy && chosen.body !== undefined) passOver(chosen.body, body, version);
+  const root = isLegacy ? convention.legacyRoot : convention.root;
+  const baseUrl = `${options.publicUrl}/${convention.name}${root}`;
+  const context = { ...requestContext(options, convention, state, version), baseUrl };
   const call: Call = {
     context,
     params,
@@ -231,6 +237,22 @@ function refuseNulls(params: Record<string, string>, query: Query): void {
 /** Cinder's URLs carry the project, which must be the token's, an admin's too. */
 function refuseOtherProject(identity: Identity, projectId: string): void {
   if (identity.project?.id !== projectId) throw badRequest('Malformed request url');
+}
+
+const PASSED_OVER_MAX = 100;
+
+/** Takes out of a body what its schema does not know, as Nova does for clients of its `/v2`. */
+function passOver(schema: NonNullable<Operation['body']>, body: unknown, version: number): void {
+  const known = typeof schema === 'function' ? schema(version) : schema;
+  for (let passed = 0; passed < PASSED_OVER_MAX; passed += 1) {
+    const problem = check(known, body);
+    if (problem?.keyword !== 'additionalProperties' || problem.property === undefined) return;
+    let at = body as Record<string, unknown>;
+    for (const part of problem.path.split('/').slice(1)) {
+      at = at[part.replaceAll('~1', '/').replaceAll('~0', '~')] as Record<string, unknown>;
+    }
+    delete at[problem.property];
+  }
 }
 
 function validate(

@@ -200,6 +200,7 @@ function urls(convention: Convention, path: string): string[] {
   const mount = `/${convention.name}`;
   if (path.startsWith('//')) return [`${mount}${path.slice(1)}`];
   const plain = `${mount}${convention.root}${path}`;
+  if (convention.legacyRoot !== undefined) return [plain, `${mount}${convention.legacyRoot}${path}`];
   return convention.name === 'volume' ? [plain, `${mount}${convention.root}/:project_id${path}`] : [plain];
 }
 

@@ -21,6 +21,11 @@ export interface Convention {
   readonly catalogName: string;
   /** Path of the current API below the mount: `/v2.1`. */
   readonly root: string;
+  /**
+   * Nova's `/v2`: the same operations as at the lowest microversion, without any of the headers, for clients from before
+   * there were microversions; attributes that nobody knows are passed over there instead of refused.
+   */
+  readonly legacyRoot?: string;
   /** The catalog's URL below the mount; `%(project_id)s` is filled in per token. */
   readonly catalogPath: string;
   readonly microversions?: MicroversionRange;
