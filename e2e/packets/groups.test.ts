@@ -7,7 +7,7 @@ import { endParent, parentServes, spawnParent } from '../harness/parent.ts';
 import { api, list } from '../harness/rest.ts';
 import { stage } from '../harness/stage.ts';
 import { until } from '../harness/until.ts';
-import { address6, type Machine, openScene, type Port, SERVICE, type Zone, ZONES } from './scene.ts';
+import { address6, hasAddress6, type Machine, openScene, type Port, SERVICE, type Zone, ZONES } from './scene.ts';
 
 const CIDRS = { east: '10.95.0.0/24', west: '10.96.0.0/24' } as const;
 const CIDRS6 = { east: 'fd95::/64', west: 'fd96::/64' } as const;
@@ -43,6 +43,7 @@ beforeAll(async () => {
   ]);
   for (const machine of [service, friend, stranger]) {
     await machine.lease();
+    await hasAddress6(machine);
     await machine.listen(SERVICE);
   }
 });

@@ -186,6 +186,13 @@ const call = (service: CloudService, method: CloudCall['method'], path: string):
 export const address6 = ({ port }: Machine): string =>
   port.fixed_ips.find(({ ip_address }) => ip_address.includes(':'))?.ip_address ?? '';
 
+/** Waits until a machine has given itself that address, as a router has told it to. */
+export async function hasAddress6(machine: Machine): Promise<void> {
+  const wanted = `${address6(machine)}/64`;
+  const isThere = async () => (await machine.addresses()).some(({ address, dynamic }) => address === wanted && dynamic);
+  await until(`the machine has ${wanted}`, isThere, { timeout_ms: 60_000 });
+}
+
 export const cloudOf = (zone: Zone): Cloud => CHILDREN.find((child) => child.zone === zone)?.cloud ?? 'child1';
 
 /** The parent's external network, which is the children's own `public`. */
