@@ -51,6 +51,18 @@ export const networkSharing: Shareable = {
   },
 };
 
+/**
+ * There is one default external network at most. Two at once: the second waits for what the first says.
+ * @throws Fault 409 where another one is it
+ */
+export async function refuseSecondDefault(tx: Tx, id: string): Promise<void> {
+  await sql`select pg_advisory_xact_lock(hashtextextended('default external network', 0))`.execute(tx);
+  const { rows } = await sql<{ id: string }>`
+    select id from networks where external and is_default and id <> ${id} limit 1`.execute(tx);
+  if (rows[0] === undefined) return;
+  throw conflict(`A default external network already exists: ${rows[0].id}.`, 'DefaultExternalNetworkExists');
+}
+
 /** @throws Fault 409 where routers have their gateways on the network */
 export async function refuseWithGateways(tx: Tx, id: string): Promise<void> {
   const used = await sql`select 1 from routers where gateway_network_id = ${id} limit 1`.execute(tx);

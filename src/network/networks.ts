@@ -14,7 +14,7 @@ import { ownOrAdmin, plainPolicies, projectOf, visibleNetworks } from './network
 import { countQuota } from './network-quota.ts';
 import { type NetworkRow, networkStore } from './network-resource.ts';
 import type { PortEvents } from './port-events.ts';
-import { networkSharing, refuseWithGateways } from './network-sharing.ts';
+import { networkSharing, refuseSecondDefault, refuseWithGateways } from './network-sharing.ts';
 import { NOT_SHARED } from './sharing.ts';
 import { portStore } from './port-resource.ts';
 import { ensureDefaultGroup } from './security-group-default.ts';
@@ -83,6 +83,8 @@ export function networkCrud(parts: NetworkParts): Crud<NetworkRow> {
         ...patch
       } = given;
       if (patch.dns_domain !== undefined) patch.dns_domain = dnsDomainOf(patch.dns_domain);
+      const after = { ...row, ...given };
+      if (after.external && after.is_default) await refuseSecondDefault(tx, row.id);
       if (given.external !== undefined && given.external !== row.external) {
         if (row.external) await refuseWithGateways(tx, row.id);
         Object.assign(patch, { external_shared: given.external, external_with: [] });
@@ -101,6 +103,7 @@ async function completeNetwork(tx: Tx, parts: NetworkParts, given: Given<Network
   const project_id = projectOf(context, given.project_id);
   await usePolicy(tx, context, { kind: 'network', id }, given.qos_policy_id);
   const qos_policy_id = given.qos_policy_id === undefined ? await defaultPolicy(tx, project_id) : given.qos_policy_id;
+  if (given.external === true && given.is_default === true) await refuseSecondDefault(tx, id);
   const hints = given.availability_zone_hints ?? [];
   const plan = await planNetwork(tx, parts, given, hints);
   const { columns, physical } = await takeSegment(tx, id, plan.segment);

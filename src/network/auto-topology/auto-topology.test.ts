@@ -29,6 +29,12 @@ it('needs an external network and a subnet pool that are the default', async () 
   for (const answer of await answers()) {
     expect(fault(answer)[2]).toBe('Deployment error: No default subnetpools defined.');
   }
+  const second = { 'router:external': true, is_default: true };
+  expect(fault(await call('admin', 'POST', '/networks', { network: second }))).toEqual([
+    409,
+    'DefaultExternalNetworkExists',
+    `A default external network already exists: ${external.id}.`,
+  ]);
   const pool = { name: 'default', prefixes: ['10.64.0.0/16'], default_prefixlen: 26, is_default: true, shared: true };
   await make('admin', 'subnetpool', pool);
   const [, dry] = await answers();
