@@ -256,7 +256,12 @@ export function createReplicas(db: Db, kinds: ReadonlyMap<string, Kind>, process
     async ensure(context, kind, id) {
       const present = await current(db.query, kindOf(kind), id, context.child);
       if (present !== undefined) return present;
-      const made = await shared(context, kind, id, true);
+      const wanted = await kindOf(kind).load(db.query, id);
+      let made = await shared(context, kind, id, true);
+      // Who was at it already may have begun before the change that the caller counts on.
+      if (made !== undefined && wanted !== undefined && made.revision < wanted.revision) {
+        made = await anew(context, kind, id);
+      }
       if (made !== undefined) return made;
       if ((await kindOf(kind).load(db.query, id)) === undefined) throw new Gone(kind, id);
       throw new Later(GOING_AGAIN_MS, 'a copy is on its way out of the child, and needed there again');
