@@ -107,14 +107,15 @@ export async function have(
   });
 }
 
-/** Boots a server of the tenant's, and gives its id. */
+/** Boots a server of the tenant's on a network, or with what `more` says, and gives its id. */
 export async function boot(
   { flavor: flavorRef, image: imageRef }: Furnished,
   name: string,
   zone: string,
   network: string,
+  more: object = {},
 ): Promise<string> {
-  const server = { name, flavorRef, imageRef, availability_zone: zone, networks: [{ uuid: network }] };
+  const server = { name, flavorRef, imageRef, availability_zone: zone, networks: [{ uuid: network }], ...more };
   return patiently(`${name} is accepted`, async () => {
     const [found] = await servers('tenant', { name: `^${name}$` });
     if (found !== undefined) return found.id;
