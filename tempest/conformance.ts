@@ -49,7 +49,13 @@ export async function startRecorder(tools: string, target: Target, file: string)
   const ended = new Promise<void>((resolve) => proxy.once('close', () => resolve()));
   const identity = new URL(target.entry.auth.auth_url);
   const identityUrl = `http://${fronts.get(identity.origin)}${identity.pathname}`;
-  await until('the recording proxy answers', async () => (await fetch(identityUrl)).ok, { timeout_ms: 20_000 });
+  try {
+    // It reads descriptions of some megabytes first.
+    await until('the recording proxy answers', async () => (await fetch(identityUrl)).ok, { timeout_ms: 120_000 });
+  } catch (error) {
+    proxy.kill('SIGTERM');
+    throw error;
+  }
   return {
     identityUrl,
     async stop() {

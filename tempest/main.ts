@@ -8,7 +8,7 @@ import { bringUp } from '../e2e/harness/place.ts';
 import { readAccepted } from './accepted.ts';
 import { readBaseline, writeBaseline } from './baseline.ts';
 import { reportOf, startRecorder } from './conformance.ts';
-import { type Options, readOptions, USAGE } from './options.ts';
+import { type Options, readOptions, USAGE, UsageError } from './options.ts';
 import { comparison, differences, failures, summary } from './report.ts';
 import { type Run, runTempest } from './run.ts';
 import { openChild, startParent } from './stage.ts';
@@ -98,6 +98,8 @@ try {
   process.exitCode = await main(readOptions(process.argv.slice(2)));
 } catch (error) {
   const message = error instanceof Error ? error.message : String(error);
-  process.stderr.write(`tempest: ${message}\n\n${USAGE}\n`);
+  const isUsage =
+    error instanceof UsageError || (error as { code?: unknown }).code?.toString().startsWith('ERR_PARSE_ARGS');
+  process.stderr.write(`tempest: ${message}\n${isUsage === true ? `\n${USAGE}\n` : ''}`);
   process.exitCode = 2;
 }

@@ -36,8 +36,11 @@ export const USAGE = `npm run tempest -- --service ${SERVICES.join('|')} [option
   --plugin FOLDER       a Python folder with a Tempest plugin, for --regex to name its tests
   --folder FOLDER       for logs and results.json (default /var/tmp/headwater-tempest)`;
 
+/** A command line that cannot be meant. */
+export class UsageError extends Error {}
+
 /**
- * @throws Error, with what is wrong in one line, for a command line that cannot be meant
+ * @throws UsageError, with what is wrong in one line, for a command line that cannot be meant
  */
 export function readOptions(args: readonly string[]): Options {
   const { values } = parseArgs({
@@ -56,20 +59,20 @@ export function readOptions(args: readonly string[]): Options {
     },
   });
   const service = SERVICES.find((name) => name === values.service);
-  if (service === undefined) throw new Error(`--service must be one of ${SERVICES.join(', ')}`);
+  if (service === undefined) throw new UsageError(`--service must be one of ${SERVICES.join(', ')}`);
   const concurrency = Number(values.concurrency);
   if (!Number.isInteger(concurrency) || concurrency < 1 || concurrency > 16) {
-    throw new Error('--concurrency must be a number from 1 to 16');
+    throw new UsageError('--concurrency must be a number from 1 to 16');
   }
   const childOnly = values['child-only'];
   const parentOnly = values['parent-only'];
-  if (childOnly && (parentOnly || values.baseline)) throw new Error('--child-only leaves nothing to compare with');
+  if (childOnly && (parentOnly || values.baseline)) throw new UsageError('--child-only leaves nothing to compare with');
   if (values['write-baseline'] && (!childOnly || values.regex !== undefined)) {
-    throw new Error('--write-baseline goes with --child-only and without --regex');
+    throw new UsageError('--write-baseline goes with --child-only and without --regex');
   }
   const conformance = values.conformance === undefined ? undefined : resolve(values.conformance);
   if (conformance !== undefined && !existsSync(join(conformance, 'proxy.mjs'))) {
-    throw new Error(`--conformance: there is no proxy.mjs in ${conformance}`);
+    throw new UsageError(`--conformance: there is no proxy.mjs in ${conformance}`);
   }
   return {
     service,
