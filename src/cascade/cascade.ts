@@ -62,6 +62,7 @@ export async function createCascade(options: CascadeOptions): Promise<RunningCas
     if (api === undefined || config === undefined) throw new Error(`no child is configured as ${child}`);
     const self: ChildContext = {
       child,
+      tenancy: config.tenancy,
       api: requestId === undefined ? api : withRequestId(api, requestId),
       db,
       log: requestId === undefined ? log : log.child({ request_id: requestId }),

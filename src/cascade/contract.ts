@@ -37,6 +37,8 @@ export interface ReplicaReference {
 /** One child as a proxy sees it while doing one thing there. */
 export interface ChildContext {
   readonly child: string;
+  /** How tenants are kept apart there. With `shared`, whatever is asked of the child is asked of the account's one project. */
+  readonly tenancy: ChildConfig['tenancy'];
   readonly api: CloudApi;
   readonly db: Db;
   readonly log: Logger;

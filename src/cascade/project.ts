@@ -1,7 +1,8 @@
 /**
  * Tenancy: whose token a call to a child carries. With `mirrored` every parent project that needs something in a child
  * gets a project there, named by its id, in which the proxy's account holds a role; the child's quotas are lifted,
- * since the parent's rule.
+ * since the parent's rule. With `shared` everything of all tenants is in the account's one project, whatever its role
+ * there: the parent alone keeps them apart.
  */
 import { sql } from 'kysely';
 import type { Queryable } from '../db/database.ts';

@@ -117,7 +117,7 @@ async function create(
   const body = {
     ...properties,
     name: row.name,
-    visibility: visibilityFor(row),
+    visibility: visibilityFor(context, row),
     min_disk: row.min_disk,
     min_ram: row.min_ram,
     ...(row.disk_format === '' ? {} : { disk_format: row.disk_format }),
@@ -203,7 +203,7 @@ async function bring(
   const target: Record<string, unknown> = {
     ...wanted,
     name: row.name,
-    visibility: visibilityFor(row),
+    visibility: visibilityFor(context, row),
     min_disk: row.min_disk,
     min_ram: row.min_ram,
   };
@@ -237,7 +237,7 @@ async function bringMembers(
   replica: Replica,
   project: string,
 ): Promise<void> {
-  if (isForAll(row.visibility) || (await isCloudAdmin(context.api))) return;
+  if (context.tenancy === 'shared' || isForAll(row.visibility) || (await isCloudAdmin(context.api))) return;
   const accepted = await sql<{ member_id: string }>`
     select member_id from image_members where image_id = ${row.id} and status = 'accepted'`.execute(context.db.query);
   const owners = new Set(accepted.rows.map(({ member_id }) => member_id));
@@ -303,7 +303,11 @@ function sameData(row: ImageRow, there: ChildImage): boolean {
   return row.checksum === null || there.checksum == null || there.checksum === row.checksum;
 }
 
-const visibilityFor = (row: ImageRow): string => (isForAll(row.visibility) ? 'community' : 'shared');
+/** In a project that all tenants share a copy is private to it: nobody else in the child needs to know of it. */
+function visibilityFor({ tenancy }: ChildContext, row: ImageRow): string {
+  if (tenancy === 'shared') return 'private';
+  return isForAll(row.visibility) ? 'community' : 'shared';
+}
 
 const detailOf = (row: ImageRow | undefined, properties: readonly string[]): Readonly<Record<string, unknown>> => ({
   project: row === undefined || isForAll(row.visibility) ? '' : row.project_id,

@@ -1,4 +1,5 @@
 /** What the tests of the image service share: a parent with two simulated children, and calls to it. */
+import { sql } from 'kysely';
 import { randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -37,11 +38,16 @@ export async function createBench(
   options: { readonly size_max?: number } = {},
 ): Promise<ImageBench> {
   const data_dir = join(tmpdir(), `headwater-images-${randomUUID()}`);
+  await sql`insert into identity_domains (id, name) values ('default', 'Default') on conflict do nothing`.execute(
+    db.query,
+  );
+  await sql`insert into identity_projects (id, name, domain_id, parent_id)
+    select p, p, 'default', 'default' from unnest(array['p0', 'p1', 'p2']) p on conflict do nothing`.execute(db.query);
   const cascade = await createCascade({
     db,
     log: silent,
     children: clouds.map((cloud) => ({
-      config: { name: cloud.name, zones: { [`${cloud.name}-1`]: 'nova' }, tenancy: 'shared' as const },
+      config: { name: cloud.name, zones: { [`${cloud.name}-1`]: 'nova' }, tenancy: 'mirrored' as const },
       api: createCloudClient({
         name: cloud.name,
         entry: { name: cloud.name, auth_type: 'password', ...cloud.cloudsYamlEntry },

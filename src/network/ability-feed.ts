@@ -49,17 +49,21 @@ async function record(cascade: Pick<Cascade, 'children'>, { api, child, db }: Ch
  */
 export async function askAbility(
   api: CloudApi,
-  said: Pick<ChildConfig, 'max_routes' | 'enforces_address_groups'> = {},
+  said: Partial<Pick<ChildConfig, 'max_routes' | 'enforces_address_groups' | 'tenancy'>> = {},
 ): Promise<AbilityFacts> {
+  const shares_project = said.tenancy === 'shared';
+  const isAdmin = await isCloudAdmin(api);
   const [extensions, provider_networks, agents] = await Promise.all([
     askExtensions(api),
-    mayMakeProviderNetworks(api),
-    askAgents(api),
+    shares_project ? false : mayMakeProviderNetworks(api),
+    shares_project && !isAdmin ? undefined : askAgents(api),
   ]);
   const wired = (agents ?? []).flatMap(({ configurations }) => physicalNetworksOf(configurations ?? {}));
   return {
     extensions,
     provider_networks,
+    chooses_addresses: isAdmin,
+    shares_project,
     physical_networks: wired.length === 0 ? null : [...new Set(wired)].sort(),
     agent_types: [...new Set((agents ?? []).map(({ agent_type }) => agent_type ?? 'unknown'))].sort(),
     max_routes: said.max_routes ?? MAX_ROUTES,

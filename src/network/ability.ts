@@ -15,12 +15,20 @@ export type Capability =
   | 'trunks'
   | 'qos'
   | 'port_forwarding'
-  | 'extra_dhcp_options';
+  | 'extra_dhcp_options'
+  | 'floating_ips';
 
 /** What a child's networking says of itself. */
 export interface AbilityFacts {
   /** Aliases of its API extensions. */
   readonly extensions: readonly string[];
+  /**
+   * Whether the account may say which addresses floating IPs and gateways get on an external network that is not its
+   * own; absent: it may.
+   */
+  readonly chooses_addresses?: boolean;
+  /** Whether all tenants share one project there. */
+  readonly shares_project?: boolean;
   /** Whether the account may say on which physical network and VLAN a network lies. */
   readonly provider_networks: boolean;
   /** The child's own names of the physical networks that its agents are wired to; null where they do not tell. */
@@ -98,10 +106,27 @@ const REQUIREMENTS: Readonly<Record<Capability, Requirement>> = {
   },
   tags: { what: 'tags', extensions: ['standard-attr-tag'] },
   trunks: { what: 'trunks', extensions: ['trunk'] },
-  qos: { what: 'quality of service', extensions: ['qos'] },
+  qos: {
+    what: 'quality of service',
+    extensions: ['qos'],
+    refused: ({ chooses_addresses }) => (chooses_addresses === false ? adminOnly('QoS policies be made') : undefined),
+  },
   port_forwarding: { what: 'port forwarding', extensions: ['floating-ip-port-forwarding'] },
+  floating_ips: {
+    what: 'floating IPs',
+    extensions: ['router'],
+    refused: ({ chooses_addresses }) => (chooses_addresses === false ? adminOnly('addresses be chosen') : undefined),
+  },
   extra_dhcp_options: { what: 'extra DHCP options', extensions: ['extra_dhcp_opt'] },
 };
+
+/** What Neutron leaves to administrators. */
+function adminOnly(what: string): Refusal {
+  return {
+    tenant: `the cloud below does not let ${what}`,
+    operator: `its Neutron does not let the account's role have ${what}; give it the role admin there`,
+  };
+}
 
 /** All capabilities, for whoever prints them. */
 export const CAPABILITIES = Object.keys(REQUIREMENTS) as readonly Capability[];
@@ -164,6 +189,12 @@ function reasonAgainst(facts: AbilityFacts, requirement: Requirement, physicalNe
     };
   }
   if (requirement.on_provider_network !== true) return requirement.refused?.(facts);
+  if (facts.shares_project === true) {
+    return {
+      tenant: 'the cloud below does not let networks be made that reach other clouds',
+      operator: 'all tenants share one project there; choose `tenancy: mirrored`, which needs the role admin there',
+    };
+  }
   if (!facts.provider_networks) {
     return {
       tenant: 'the cloud below does not let networks be made that reach other clouds',

@@ -38,12 +38,20 @@ async function child(name: string, cidr: string) {
   const sim = await createSimCloud({ name, externalNetworks: [{ name: 'public', cidr }] });
   const entry = { name, auth_type: 'password' as const, ...sim.cloudsYamlEntry };
   const client = createCloudClient({ entry, name, backoff_ms: 1 });
-  return { sim, configured: { config: { name, zones: { [name]: 'nova' }, tenancy: 'shared' as const }, api: client } };
+  return {
+    sim,
+    configured: { config: { name, zones: { [name]: 'nova' }, tenancy: 'mirrored' as const }, api: client },
+  };
 }
 
 const [one, other] = await Promise.all([child('east', '172.24.1.0/24'), child('west', '172.24.2.0/24')]);
 export const [east, west] = [one.sim, other.sim];
 export const cascade = await createCascade({ db, log: silent, children: [one.configured, other.configured] });
+await sql`insert into identity_domains (id, name) values ('default', 'Default') on conflict do nothing`.execute(
+  db.query,
+);
+await sql`insert into identity_projects (id, name, domain_id, parent_id)
+  select p, p, 'default', 'default' from unnest(array['p0', 'p1', 'p2']) p on conflict do nothing`.execute(db.query);
 await sql`update children set up = true, seen_at = clock_timestamp()`.execute(db.query);
 const events = createPortEvents();
 events.onServersChanged(async (tx, ids) => {

@@ -6,6 +6,7 @@ import { sql } from 'kysely';
 import type { Queryable, Tx } from '../db/database.ts';
 import { badRequest, conflict } from '../http/fault.ts';
 import type { RequestContext } from '../http/service.ts';
+import { abilitiesOf, type ChildAbility } from './ability.ts';
 import { parseAddress } from './address-range.ts';
 import { type EdgeParts, interfacesOn } from './edge-core.ts';
 import { type ExternalSubnet, externalSubnets } from './external-network.ts';
@@ -56,7 +57,11 @@ export async function placesFor(
       )
     ).map((one) => [one.id, one]),
   );
-  const usable = mapped.filter(({ subnet_id }) => subnets.get(subnet_id)?.ip_version === 4);
+  const ofVersion4 = mapped.filter(({ subnet_id }) => subnets.get(subnet_id)?.ip_version === 4);
+  const near = [...ofVersion4.map(({ child }) => child), ...(target?.children ?? [])];
+  const abilities = await abilitiesOf(query, [...new Set(near)]);
+  const usable = ofVersion4.filter(({ child }) => abilities.get(child)?.refusal('floating_ips') === undefined);
+  if (usable.length === 0 && ofVersion4[0] !== undefined) throw unable(abilities, ofVersion4[0].child);
   if (usable.length === 0) {
     throw badRequest(`Unable to find any IP address on external network ${networkId}.`, 'ExternalIpAddressExhausted');
   }
@@ -79,11 +84,21 @@ export async function placesFor(
     );
   }
   if (target !== undefined && target.children.length > 0) {
-    const near = fitting.filter(({ child }) => target.children.includes(child));
-    if (near.length === 0) throw elsewhere(networkId, usable, target);
-    return byPreference(query, parts, wish.project_id, near);
+    const there = fitting.filter(({ child }) => target.children.includes(child));
+    const [only, ...others] = target.children;
+    if (only !== undefined && others.length === 0 && abilities.get(only)?.refusal('floating_ips') !== undefined) {
+      throw unable(abilities, only);
+    }
+    if (there.length === 0) throw elsewhere(networkId, usable, target);
+    return byPreference(query, parts, wish.project_id, there);
   }
   return byPreference(query, parts, wish.project_id, fitting);
+}
+
+/** 409 that says why a child can have no floating IP. */
+function unable(abilities: ReadonlyMap<string, ChildAbility>, child: string) {
+  const refusal = abilities.get(child)?.refusal('floating_ips');
+  return conflict(`${refusal?.tenant ?? 'Floating IPs cannot be had there'}.`, 'FloatingIPNotSupported');
 }
 
 /** 409 that says which subnet to ask for instead. */

@@ -105,6 +105,38 @@ export async function completeGateway(db: Db, routerId: string, subnetIds: reado
   });
 }
 
+/**
+ * Has the gateway the address that a child chose for it, in place of the one that was taken for it here. One that the
+ * parent has given to something else already stays as it is: the child will be asked again. Twice: nothing.
+ */
+export async function exchangeGatewayAddress(
+  db: Db,
+  routerId: string,
+  given: { readonly subnet_id: string; readonly ip_address: string },
+): Promise<void> {
+  await db.transaction(async (tx) => {
+    const router = await routers.lock(tx, routerId);
+    const info = router?.external_gateway_info;
+    if (router === undefined || info === undefined || info === null || router.gw_port_id === null) return;
+    const port = await portStore.lock(tx, router.gw_port_id);
+    const old = port?.fixed_ips.find(({ subnet_id }) => subnet_id === given.subnet_id);
+    if (port === undefined || old?.ip_address === given.ip_address) return;
+    // Seen in the child's network as somebody's, it is held there: it was this router's all along.
+    const taken = await sql<{ port_id: string }>`select port_id from ip_allocations
+      where subnet_id = ${given.subnet_id} and ip_address = ${given.ip_address}::inet for update`.execute(tx);
+    const owner = taken.rows[0]?.port_id;
+    if (owner !== undefined && !/^(held|child):/.test(owner)) return;
+    await sql`delete from ip_allocations where subnet_id = ${given.subnet_id}
+      and (ip_address = ${given.ip_address}::inet or (port_id = ${port.id} and ip_address = ${old?.ip_address ?? given.ip_address}::inet))`.execute(
+      tx,
+    );
+    const others = port.fixed_ips.filter(({ subnet_id }) => subnet_id !== given.subnet_id);
+    const exchanged = await addAddress(tx, { ...port, fixed_ips: others }, given);
+    const patch = patchOf(info.network_id, exchanged, info.enable_snat, router.gateway_qos_policy_id);
+    await routers.update(tx, routerId, patch, { revise: false });
+  });
+}
+
 function patchOf(network_id: string, port: PortRow, enable_snat: boolean, policy: string | null): GatewayPatch {
   const external_gateway_info: GatewayInfo = {
     network_id,

@@ -13,7 +13,7 @@ import { childrenOfNetworks, type EdgeParts, portsOfDevice, ROUTER_INTERFACE } f
 import { externalNetworkIn, isMadeHere } from './external-network.ts';
 import { scopeFor } from './network-replica.ts';
 import type { PortRow } from './port-resource.ts';
-import { completeGateway } from './router-gateway.ts';
+import { completeGateway, exchangeGatewayAddress } from './router-gateway.ts';
 import { type Router, type Routes, routers } from './router-resource.ts';
 import { withoutRoutes } from './router-route.ts';
 import { interfaceAddress } from './stretched/address.ts';
@@ -119,6 +119,7 @@ export const routerKind = (parts: Pick<EdgeParts, 'bindNetwork'>): ReplicaKind<R
       ...(withoutRoutes(routes, kept).length === 0 ? {} : { routes }),
     };
     if (Object.keys(changes).length > 0) await whileInUse(copy.update(changes));
+    if (gateway !== null && gateway.external_fixed_ips === undefined) await adoptGateway(context, row, copy);
     await setStatus(context.db, row.id, 'ERROR', 'ACTIVE');
     return { project_id: row.project_id };
   },
@@ -297,7 +298,24 @@ async function wantedGateway(
   });
   const policy = info.qos_policy_id;
   const qos = policy === undefined ? {} : { qos_policy_id: (await context.ensure('qos_policy', policy)).child_id };
+  const ability = await abilityOf(query, context.child);
+  // Who may not choose gets an address of the child's choice, which the parent then shows.
+  if (ability.facts?.chooses_addresses === false) {
+    return { network_id, ...(info.enable_snat ? {} : { enable_snat: false }), ...qos };
+  }
   return { network_id, enable_snat: info.enable_snat, external_fixed_ips, ...qos };
+}
+
+/** Takes over the gateway's addresses as the child gave them. Twice: they are the parent's already. */
+async function adoptGateway(context: ChildContext, row: Router, copy: Copy): Promise<void> {
+  const external =
+    row.gateway_network_id === null ? undefined : await externalNetworkIn(context, row.gateway_network_id);
+  if (external === undefined) return;
+  const given = (await copy.show()).external_gateway_info?.external_fixed_ips ?? [];
+  for (const [subnet_id, childId] of external.subnets) {
+    const ip_address = given.find((one) => one.subnet_id === childId)?.ip_address;
+    if (ip_address !== undefined) await exchangeGatewayAddress(context.db, row.id, { subnet_id, ip_address });
+  }
 }
 
 /** A child keeps the policy that a gateway has until it is told of none. */
@@ -316,9 +334,9 @@ function sameGateway(there: ChildRouter, wanted: ChildRouter['external_gateway_i
       .join();
   return (
     info.network_id === wanted.network_id &&
-    (info.enable_snat ?? true) === wanted.enable_snat &&
+    (info.enable_snat ?? true) === (wanted.enable_snat ?? true) &&
     (info.qos_policy_id ?? null) === (wanted.qos_policy_id ?? null) &&
-    addresses(info) === addresses(wanted)
+    (wanted.external_fixed_ips === undefined || addresses(info) === addresses(wanted))
   );
 }
 

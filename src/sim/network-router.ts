@@ -27,6 +27,17 @@ function subnetsAt(world: World, ports: readonly Port[]): Subnet[] {
   return ports.flatMap((port) => port.fixed_ips.flatMap((one) => world.state.subnets.get(one.subnet_id) ?? []));
 }
 
+/** Only administrators say which addresses of an external network are taken, and whether there is NAT. */
+function adminOnly(call: Call, rule: string): void {
+  if (!call.isAdmin) throw new SimFault(403, `(rule:${rule}) is disallowed by policy`, 'PolicyNotAuthorized');
+}
+
+function checkGatewayRights(call: Call, verb: string, info: Json | undefined): void {
+  for (const part of ['enable_snat', 'external_fixed_ips']) {
+    if (rowOf(info)[part] !== undefined) adminOnly(call, `${verb}_router:external_gateway_info:${part}`);
+  }
+}
+
 function setGateway(world: World, router: Row, asked: Json | undefined): void {
   const id = textOf(router['id']);
   const info = rowOf(asked);
@@ -203,7 +214,8 @@ function routerKind(world: World): Kind {
     required: [],
     isQuotaed: true,
     isTagged: true,
-    create: (_call, given, projectId) => {
+    create: (call, given, projectId) => {
+      checkGatewayRights(call, 'create', given['external_gateway_info']);
       const router: Row = {
         ...standardFields(projectId, given),
         admin_state_up: given['admin_state_up'] ?? true,
@@ -217,7 +229,8 @@ function routerKind(world: World): Kind {
       if (given['external_gateway_info'] !== undefined) setGateway(world, router, given['external_gateway_info']);
       return router;
     },
-    update: (_call, row, given) => {
+    update: (call, row, given) => {
+      checkGatewayRights(call, 'update', given['external_gateway_info']);
       const { external_gateway_info, routes, ...rest } = given;
       if (rest['distributed'] !== undefined && rest['distributed'] !== row['distributed'] && row['admin_state_up']) {
         const message =
@@ -330,7 +343,8 @@ function floatingKind(world: World): Kind {
         port_details: { name, network_id, mac_address, admin_state_up, status, device_id, device_owner },
       };
     },
-    create: (_call, given, projectId) => {
+    create: (call, given, projectId) => {
+      if (textOf(given['floating_ip_address']) !== '') adminOnly(call, 'create_floatingip:floating_ip_address');
       const networkId = textOf(given['floating_network_id']);
       const network = world.state.networks.get(networkId);
       if (network === undefined) throw networkMissing(networkId);

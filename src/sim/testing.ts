@@ -30,11 +30,16 @@ export interface SimClient {
   ): Promise<SimAnswer>;
 }
 
-/** Logs in as the cloud's administrator, into the given project or its own. */
-export async function login(cloud: SimCloud, projectId?: string): Promise<SimClient> {
+/** Logs in as the cloud's administrator or another account, into the given project or its own. */
+export async function login(
+  cloud: SimCloud,
+  projectId?: string,
+  account: SimCloud['cloudsYamlEntry']['auth'] = cloud.cloudsYamlEntry.auth,
+): Promise<SimClient> {
   const root = cloud.authUrl.replace('/identity/v3', '');
-  const { username, password } = cloud.cloudsYamlEntry.auth;
-  const project = projectId === undefined ? { name: 'admin', domain: { name: 'Default' } } : { id: projectId };
+  const { username, password } = account;
+  const project =
+    projectId === undefined ? { name: account.project_name, domain: { name: 'Default' } } : { id: projectId };
   const identity = {
     methods: ['password'],
     password: { user: { name: username, domain: { name: 'Default' }, password } },

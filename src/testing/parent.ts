@@ -7,6 +7,7 @@ import { expect } from 'vitest';
 import { assemble, type Assembly } from '../cli/parent.ts';
 import { createMetrics } from '../http/metrics.ts';
 import { createCloudClient } from '../openstack/client.ts';
+import { makeMember } from '../sim/account.ts';
 import { createSimCloud, type SimCloud } from '../sim/cloud.ts';
 import { callsTo, silent, type TestAnswer, type TestApi } from './api.ts';
 import { testDatabase } from './database.ts';
@@ -22,6 +23,8 @@ export interface TestParentOptions {
   readonly log?: Logger;
   /** Rules in place of the defaults, as of an operator's policy.yaml. */
   readonly policy?: Readonly<Record<string, string>>;
+  /** Children in whose one project all tenants are, by an account that is no administrator there. */
+  readonly shared?: readonly string[];
 }
 
 /** A user with one role in one project, and how they log in. */
@@ -52,7 +55,7 @@ export interface TestParent {
 
 /** Call it once at the top of a test file, and `stop` in `afterAll`. */
 export async function testParent(options: TestParentOptions = {}): Promise<TestParent> {
-  const { children = ['east', 'west'], begin = true, log = silent, policy = {} } = options;
+  const { children = ['east', 'west'], begin = true, log = silent, policy = {}, shared = [] } = options;
   const db = await testDatabase();
   const data_dir = await mkdtemp(join(tmpdir(), 'headwater-test-parent-'));
   const sims: Record<string, SimCloud> = {};
@@ -60,9 +63,11 @@ export async function testParent(options: TestParentOptions = {}): Promise<TestP
   for (const name of children) {
     const sim = await createSimCloud({ name });
     sims[name] = sim;
-    const entry = { name, auth_type: 'password' as const, ...sim.cloudsYamlEntry };
+    const tenancy = shared.includes(name) ? ('shared' as const) : ('mirrored' as const);
+    const account = tenancy === 'shared' ? (await makeMember(sim, 'everybody')).entry : sim.cloudsYamlEntry;
+    const entry = { name, auth_type: 'password' as const, ...account };
     const api = createCloudClient({ entry, name, backoff_ms: 5, log });
-    configured.push({ config: { name, zones: { [name]: 'nova' }, tenancy: 'mirrored' as const }, api });
+    configured.push({ config: { name, zones: { [name]: 'nova' }, tenancy }, api });
   }
   const adminPassword = 'admin-password-0451';
   const parent = await assemble({

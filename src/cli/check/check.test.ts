@@ -122,7 +122,10 @@ describe('headwater check', () => {
   });
 
   it('says what an account without the role admin costs', async () => {
-    const sim = await cloud('poor', { networking: { physicalNetworks: ['physnet1', 'public'], beside: ['dvr'] } });
+    const sim = await cloud('poor', {
+      networking: { physicalNetworks: ['physnet1', 'public'], beside: ['dvr'] },
+      isFurnished: true,
+    });
     const admin = [...sim.state.roles].find(([, name]) => name === 'admin')?.[0] ?? '';
     for (const key of sim.state.assignments) if (key.endsWith(`/${admin}`)) sim.state.assignments.delete(key);
     const topology = {
@@ -138,6 +141,8 @@ describe('headwater check', () => {
     expect(said(poor, 'DVR', 'missing')?.lost).toContain('routers that span');
     const [shared] = await check([child('poor', { tenancy: 'shared' })]);
     expect(said(shared, 'tenancy', 'missing')?.says).toContain("shared: all tenants are in the account's one project");
+    expect(said(shared, 'flavors', 'holds')?.says).toContain('m1.tiny (1 vCPUs, 512 MB');
+    expect(said(shared, 'floating ips', 'missing')?.lost).toContain('refused');
     expect(shared === undefined ? false : isWhole([shared])).toBe(true);
   });
 

@@ -14,6 +14,7 @@ const LOST: Readonly<Record<Exclude<Capability, 'transit' | 'stretched'>, string
   trunks: 'trunks on servers in its zones: refused',
   qos: 'QoS policies on networks, ports and floating IPs in its zones',
   port_forwarding: 'port forwarding of floating IPs in its zones: refused',
+  floating_ips: 'floating IPs in its zones: refused',
   extra_dhcp_options: 'extra DHCP options of ports in its zones',
 };
 
@@ -67,7 +68,9 @@ function capabilities(known: ChildAbility): Finding[] {
     if (capability === 'address_groups' && known.facts?.extensions.includes('address-group') === true) {
       return { ...unknown(topic, refusal.operator), lost, mend: 'say so in the configuration, where it keeps to them' };
     }
-    return lacking(topic, 'missing', refusal.operator, { lost, mend: 'enable the extension in its Neutron' });
+    const isRole = /role admin/.test(refusal.operator);
+    const mend = isRole ? 'give the account the role admin there' : 'enable the extension in its Neutron';
+    return lacking(topic, 'missing', refusal.operator, { lost, mend });
   });
 }
 

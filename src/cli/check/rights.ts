@@ -2,7 +2,7 @@
 import type { CloudEntry } from '../../openstack/clouds-yaml.ts';
 import type { CloudApi } from '../../openstack/contract.ts';
 import type { ConfiguredChild } from '../config.ts';
-import { type Finding, holds, lacking } from './finding.ts';
+import { type Finding, holds, lacking, unknown } from './finding.ts';
 
 const NO_TENANTS = 'everything: no project can be made for a tenant, so nothing of theirs can be in this child';
 
@@ -11,7 +11,11 @@ export async function rights(api: CloudApi, child: ConfiguredChild, entry: Cloud
   const { roles } = await api.account();
   const isAdmin = roles.includes('admin');
   const held = `the account has the roles ${[...roles].sort().join(', ') || '(none)'}`;
-  return [tenancy(child, entry, isAdmin, held), ...(await sizes(api))];
+  const asksForSizes = child.tenancy !== 'shared' || isAdmin;
+  const room = asksForSizes
+    ? await sizes(api)
+    : [unknown('capacity', 'not asked for: an account that is no admin may not see it')];
+  return [tenancy(child, entry, isAdmin, held), ...room, ...(child.tenancy === 'shared' ? await flavors(api) : [])];
 }
 
 function tenancy({ tenancy: mode }: ConfiguredChild, entry: CloudEntry, isAdmin: boolean, held: string): Finding {
@@ -36,9 +40,14 @@ function tenancy({ tenancy: mode }: ConfiguredChild, entry: CloudEntry, isAdmin:
       });
     case 'shared': {
       const says = `shared: all tenants are in the account's one project; ${held}`;
-      if (isAdmin) return holds(topic, says);
+      if (isAdmin) {
+        return lacking(topic, 'missing', says, {
+          lost: 'flavors that the child has none of the same sizes of, and networks that reach other children',
+          mend: '`tenancy: mirrored`, which this account may do',
+        });
+      }
       return lacking(topic, 'missing', says, {
-        lost: "flavors and images of their own (the child's are matched), QoS and addresses as they choose where the child's rules forbid it, and networks that reach other children",
+        lost: 'flavors that the child has none of the same sizes of, floating IPs and QoS (Neutron leaves both to administrators), moves between hosts, and networks that reach other children',
         mend: 'an account with the role admin, and `tenancy: mirrored`',
       });
     }
@@ -50,6 +59,25 @@ function tenancy({ tenancy: mode }: ConfiguredChild, entry: CloudEntry, isAdmin:
             mend: 'give the account the role admin in the projects of all tenants',
           });
   }
+}
+
+/** None is made where tenants share a project. */
+async function flavors(api: CloudApi): Promise<Finding[]> {
+  if (!(await api.offers('compute'))) return [];
+  const { body } = await api.call<{ flavors: { name: string; vcpus: number; ram: number; disk: number }[] }>({
+    service: 'compute',
+    method: 'GET',
+    path: '/flavors/detail',
+    query: { limit: 100 },
+  });
+  const sizes = body.flavors.map(({ name, vcpus, ram, disk }) => `${name} (${vcpus} vCPUs, ${ram} MB, ${disk} GB)`);
+  if (sizes.length > 0) return [holds('flavors', `matched by size with ${sizes.join(', ')}`)];
+  return [
+    lacking('flavors', 'essential', 'the account sees no flavor', {
+      lost: 'every server: flavors are matched with those of the child, and it shows none',
+      mend: "make a flavor there for each size that tenants are to have, public or with access for the account's project",
+    }),
+  ];
 }
 
 /** By what the child shows of its hypervisors it is chosen for new servers. */

@@ -2,6 +2,7 @@
  * Flavors in children. A copy has the parent's id; its description begins with our mark where the child is new enough
  * to have one. Nova never changes a flavor's sizes, so a copy that differs is made anew if it is ours. One that somebody
  * else made under the same id is used where its sizes fit, and left alone where not: ours then has an id beside it.
+ * Where tenants share a project in the child, none is made: one of the child's own of the same sizes serves.
  */
 import type { ChildContext, Found, Replica, ReplicaKind } from '../../cascade/contract.ts';
 import { CloudError } from '../../openstack/contract.ts';
@@ -55,6 +56,8 @@ const foundAs = (flavor: ChildFlavor, foreign: boolean, current: boolean): Found
 
 /** The copy under the parent's id, or the one beside it; one that must not be used is no copy. */
 async function find(context: ChildContext, id: string, row: Flavor | undefined): Promise<Found | undefined> {
+  // Looked for anew each time: what the child offers is its operator's to change.
+  if (context.tenancy === 'shared') return undefined;
   const there = await read(context, id);
   if (there !== undefined) {
     // Ours but of other sizes: `bring` makes it anew.
@@ -67,6 +70,7 @@ async function find(context: ChildContext, id: string, row: Flavor | undefined):
 
 /** Makes it; `bring` sets its extra specs. Twice: a 409, after which it is found. */
 async function make(context: ChildContext, row: Flavor): Promise<Found> {
+  if (context.tenancy === 'shared') return matching(context, row);
   const made = (id: string): Found => ({
     child_id: id,
     detail: { foreign: false },
@@ -80,7 +84,7 @@ async function make(context: ChildContext, row: Flavor): Promise<Found> {
     if (beside === undefined) return made(besideId(row.id));
     throw beside.error;
   } catch (error) {
-    if (error instanceof CloudError && error.status === 403) return matching(context, row, error);
+    if (error instanceof CloudError && error.status === 403) return matching(context, row);
     throw error;
   }
 }
@@ -124,22 +128,41 @@ async function post({ api }: ChildContext, row: Flavor, id: string, name: string
   });
 }
 
-/** Where the account may not make flavors, one of the child's own of the same sizes serves. */
-async function matching({ api }: ChildContext, row: Flavor, refusal: unknown): Promise<Found> {
+/**
+ * One of the child's own flavors of the same sizes, with all extra specs that the row has: the one with fewest others,
+ * of those the one of the same name.
+ * @throws CloudError where there is none, in words for the tenant
+ */
+async function matching({ api, child }: ChildContext, row: Flavor): Promise<Found> {
   const call = { service: 'compute', method: 'GET', path: '/flavors/detail', ...VERSION } as const;
   const fitting: ChildFlavor[] = [];
   for await (const page of api.pages<ChildFlavor>(call, 'flavors')) {
     fitting.push(...page.filter((flavor) => sizesFit(flavor, row)));
   }
-  const wanted = specsOf(row.extra_specs);
-  const alike = fitting.filter((flavor) => specsOf(flavor.extra_specs ?? {}) === wanted);
-  const chosen = alike.find((flavor) => flavor.name === row.name) ?? alike[0];
-  if (chosen === undefined) throw refusal;
+  const wanted = Object.entries(row.extra_specs);
+  const alike = fitting.filter(({ extra_specs = {} }) => wanted.every(([key, value]) => extra_specs[key] === value));
+  const rank = ({ name, extra_specs = {} }: ChildFlavor): number =>
+    Object.keys(extra_specs).length * 2 + (name === row.name ? 0 : 1);
+  const [chosen] = alike.toSorted((one, other) => rank(one) - rank(other) || (one.id < other.id ? -1 : 1));
+  if (chosen === undefined) throw noneFits(child, row, fitting.length > 0);
   return foundAs(chosen, true, true);
 }
 
-const specsOf = (specs: Readonly<Record<string, string>>): string =>
-  JSON.stringify(Object.entries(specs).sort(([one], [other]) => (one < other ? -1 : 1)));
+function noneFits(child: string, row: Flavor, isOfSize: boolean): CloudError {
+  const more = [
+    ...(row.ephemeral > 0 ? [`${row.ephemeral} GB of ephemeral disk`] : []),
+    ...(row.swap > 0 ? [`${row.swap} MB of swap`] : []),
+  ];
+  const sizes = [`${row.vcpus} vCPUs`, `${row.ram} MB of memory`, `${row.disk} GB of disk`, ...more].join(', ');
+  const lacks = isOfSize ? `with the extra specs of flavor ${row.name}` : `of the sizes of flavor ${row.name}`;
+  return new CloudError(`${child} has no flavor ${lacks} (${sizes}), and none may be made there`, {
+    failure: 'refused',
+    stage: 'answer',
+    status: 404,
+    tenantMessage: `The availability zone has no flavor ${lacks} (${sizes}).`,
+    transient: false,
+  });
+}
 
 /** Brings extra specs to the row, and sizes by making it anew. Twice: nothing changes. */
 async function bring(context: ChildContext, row: Flavor, replica: Replica): Promise<void> {

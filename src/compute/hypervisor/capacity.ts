@@ -1,5 +1,6 @@
 /** Reads each child's own statistics, by which the scheduler weighs and the hypervisor list shows sizes. */
 import type { Capacity, Cascade, Feed } from '../../cascade/contract.ts';
+import { isCloudAdmin } from '../../cascade/project.ts';
 
 const IDLE_MS = 30_000;
 /** From 2.88 on Nova shows no sizes. */
@@ -24,7 +25,8 @@ export function capacityFeed(cascade: Cascade): Feed {
     idle_ms: IDLE_MS,
     busy_ms: IDLE_MS,
     busy: async () => false,
-    async round({ api, child, db }, cursor) {
+    async round({ api, child, db, tenancy }, cursor) {
+      if (tenancy === 'shared' && !(await isCloudAdmin(api))) return cursor;
       const { status, body } = await api.call<{ hypervisor_statistics: Record<string, unknown> }>({
         service: 'compute',
         method: 'GET',

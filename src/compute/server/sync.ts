@@ -40,7 +40,7 @@ export function serverFeed(dependencies: ServerDependencies): Feed {
           service: 'compute',
           method: 'GET',
           path: '/servers/detail',
-          query: { all_tenants: 1, ...(cursor === undefined ? {} : { 'changes-since': cursor }) },
+          query: { ...everywhere(context), ...(cursor === undefined ? {} : { 'changes-since': cursor }) },
           microversion: READ_MICROVERSION,
           atMost: true,
         },
@@ -258,10 +258,14 @@ export function serverAudit(dependencies: ServerDependencies): Feed {
   };
 }
 
+/** Whose servers to ask for: in an account's one project there are those of all tenants, and others are none of ours. */
+const everywhere = ({ tenancy }: ChildContext): { readonly all_tenants?: 1 } =>
+  tenancy === 'shared' ? {} : { all_tenants: 1 };
+
 async function idsThere(context: ChildContext): Promise<Set<string>> {
   const ids = new Set<string>();
   const pages = context.api.pages<{ id: string }>(
-    { service: 'compute', method: 'GET', path: '/servers', query: { all_tenants: 1 } },
+    { service: 'compute', method: 'GET', path: '/servers', query: everywhere(context) },
     'servers',
   );
   for await (const servers of pages) for (const { id } of servers) ids.add(id);
