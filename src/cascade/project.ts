@@ -2,7 +2,8 @@
  * Tenancy: whose token a call to a child carries. With `mirrored` every parent project that needs something in a child
  * gets a project there, named by its id, in which the proxy's account holds a role; the child's quotas are lifted,
  * since the parent's rule. With `shared` everything of all tenants is in the account's one project, whatever its role
- * there: the parent alone keeps them apart.
+ * there: the parent alone keeps them apart. With `federated` parent and child have one Keystone, and the project in the
+ * child is the tenant's own; the account gives itself a role in it at first need.
  */
 import { sql } from 'kysely';
 import type { Queryable } from '../db/database.ts';
@@ -34,7 +35,9 @@ export const projectKind: ReplicaKind<ProjectRow> = {
     return result.rows[0];
   },
   /** By its name, which is the parent's id. */
-  async find({ api }, id) {
+  async find({ api, tenancy }, id) {
+    // With one Keystone for both, the tenant's project is there by itself.
+    if (tenancy === 'federated') return { child_id: id, current: false };
     const { domainId } = await api.account();
     const { body } = await api.call<{ projects: Named[] }>({
       service: 'identity',
@@ -56,11 +59,11 @@ export const projectKind: ReplicaKind<ProjectRow> = {
     });
     return { child_id: body.project.id, current: false };
   },
-  /** Grants the role and lifts the quotas; twice: the same. */
+  /** Grants the role and lifts the quotas (a project that is the tenant's own keeps its quotas); twice: the same. */
   async bring(context, _row, replica) {
     const project = replica.child_id;
     if (project === null) return;
-    const { api } = context;
+    const { api, tenancy } = context;
     const { userId, roles } = await api.account();
     const roleName = roles.includes('admin') ? 'admin' : 'member';
     const { body } = await api.call<{ roles: Named[] }>({
@@ -75,8 +78,11 @@ export const projectKind: ReplicaKind<ProjectRow> = {
         service: 'identity',
         method: 'PUT',
         path: `/projects/${project}/users/${userId}/roles/${role.id}`,
+        // An account that may not give itself the role in a tenant's own project was given it by the operator.
+        accept: tenancy === 'federated' ? [403] : [],
       });
     }
+    if (tenancy === 'federated') return;
     await Promise.all(
       QUOTAS.map(([service, path]) =>
         liftQuotas(
@@ -93,6 +99,8 @@ export const projectKind: ReplicaKind<ProjectRow> = {
   async remove(context, replica) {
     const { api } = context;
     const project = replica.child_id;
+    // It was deleted in the Keystone of both, and the account's role with it.
+    if (context.tenancy === 'federated') return;
     await leaveNothing(context, 'network', async () => {
       const { body } = await api.call<{ security_groups: Named[] }>({
         service: 'network',
@@ -165,7 +173,6 @@ export async function scopeOf(
     case 'shared':
       return {};
     case 'federated':
-      return { projectId };
     case 'mirrored':
       return { projectId: (await context.ensure(PROJECT, projectId)).child_id };
   }

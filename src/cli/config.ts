@@ -67,6 +67,10 @@ const File = Type.Object(
     identity: Type.Optional(
       Type.Object(
         {
+          url: Type.Optional(Type.String({ pattern: '^https?://[^\\s?#]+$' })),
+          cloud: Type.Optional(Type.String({ minLength: 1 })),
+          region: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$' })),
+          cache_s: Type.Optional(Type.Integer({ minimum: 0, maximum: 300 })),
           token_validity_s: Type.Optional(Type.Integer({ minimum: 300, maximum: 31_536_000 })),
           lockout_failure_attempts: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
           lockout_duration_s: Type.Optional(Type.Integer({ minimum: 1, maximum: 31_536_000 })),
@@ -103,6 +107,8 @@ export interface Config {
   readonly database: { readonly url: string | undefined; readonly max_connections: number };
   readonly data_dir: string;
   readonly admin_password_env: string | undefined;
+  /** An existing Keystone in place of the built-in one. */
+  readonly keystone: OuterKeystone | undefined;
   /** Rules that hold in place of the defaults, by name; empty where no `policy_file` is named. */
   readonly policy: Readonly<Record<string, string>>;
   readonly log_level: string;
@@ -113,6 +119,17 @@ export interface Config {
 
 /** How long tokens hold, and what is asked of passwords. */
 export type IdentityConfig = PasswordRules & { readonly token_validity_s?: number | undefined };
+
+export interface OuterKeystone {
+  /** With its version: `https://keystone.example.org:5000/v3`. */
+  readonly url: string;
+  /** The clouds.yaml entry of the account that validates tokens and registers endpoints there. */
+  readonly cloud: string;
+  /** The region that the parent's endpoints are registered in. */
+  readonly region: string;
+  /** For how long what Keystone says of a token is believed, in seconds. */
+  readonly cache_s: number;
+}
 
 export interface ConfiguredChild {
   readonly name: string;
@@ -148,6 +165,9 @@ const MENDS: Readonly<Record<string, string>> = {
   log_level: 'write one of trace, debug, info, warn, error, silent',
   admin_password_env: 'name an environment variable, as in `admin_password_env: HEADWATER_ADMIN_PASSWORD`',
 };
+
+const KEYSTONE_MEND =
+  'name the Keystone and an account there, as in `identity: { url: "https://keystone.example.org:5000/v3", cloud: keystone }`, with an entry of your clouds.yaml';
 
 /**
  * Reads and checks a configuration file.
@@ -213,8 +233,32 @@ function complete(file: Static<typeof File>, path: string): Config {
         : { enforces_address_groups: child.enforces_address_groups }),
     })),
     topology: topologyOf(file, path),
-    identity: file.identity ?? {},
+    ...identityOf(file, path),
   };
+}
+
+/** @throws ConfigError for a federated child without a Keystone that it could share */
+function identityOf(file: Static<typeof File>, path: string): Pick<Config, 'identity' | 'keystone'> {
+  const { url, cloud, region, cache_s, ...identity } = file.identity ?? {};
+  if (url === undefined) {
+    const [stray] = Object.entries({ cloud, region, cache_s }).find(([, value]) => value !== undefined) ?? [];
+    if (stray !== undefined) {
+      throw new ConfigError(`${path}: \`identity.${stray}\` means nothing without \`identity.url\`: ${KEYSTONE_MEND}`);
+    }
+    const federated = Object.entries(file.children).find(([, { tenancy }]) => tenancy === 'federated');
+    if (federated === undefined) return { identity, keystone: undefined };
+    throw new ConfigError(
+      `${path}: \`children.${federated[0]}.tenancy\`: federated, but there is no Keystone to share: ${KEYSTONE_MEND}`,
+    );
+  }
+  if (cloud === undefined) throw new ConfigError(`${path}: \`identity\` lacks \`cloud\`: ${KEYSTONE_MEND}`);
+  const [rule] = Object.keys(identity);
+  if (rule !== undefined) {
+    throw new ConfigError(`${path}: \`identity.${rule}\` is for Keystone itself to say; take it out beside \`url\``);
+  }
+  const trimmed = url.replace(/\/+$/, '');
+  const versioned = trimmed.endsWith('/v3') ? trimmed : `${trimmed}/v3`;
+  return { identity, keystone: { url: versioned, cloud, region: region ?? 'Headwater', cache_s: cache_s ?? 60 } };
 }
 
 /** @throws ConfigError for a child that is not there, a VLAN that cannot be, and ranges that overlap */

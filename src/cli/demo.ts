@@ -130,6 +130,7 @@ function configOf(listen: string, data_dir: string): Config {
     topology: TOPOLOGY,
     policy: {},
     identity: {},
+    keystone: undefined,
   };
 }
 

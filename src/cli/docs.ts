@@ -10,7 +10,7 @@ import type { Operation, Service } from '../http/service.ts';
 import { announced } from '../network/extension.ts';
 import { NO_TOPOLOGY } from '../network/topology.ts';
 import { silentLogger } from './log.ts';
-import { createServices } from './parent.ts';
+import { builtInIdentity, createServices } from './parent.ts';
 
 export interface Missing {
   readonly what: string;
@@ -39,12 +39,13 @@ export function describedServices(): Service[] {
   const refuse = (name: string, key: string) => (): never => {
     throw new Error(`${name}.${key} was called while the operations were only being described`);
   };
+  const db = untouchable('db') as Db;
   const parts = createServices({
-    db: untouchable('db') as Db,
+    db,
     cascade: untouchable('cascade') as RunningCascade,
     log: silentLogger,
     data_dir: '/nonexistent',
-    publicUrl: 'http://parent',
+    identity: builtInIdentity({ db, log: silentLogger, data_dir: '/nonexistent', publicUrl: 'http://parent' }),
     topology: NO_TOPOLOGY,
   });
   return [parts.identity, parts.compute, parts.network, parts.volume, parts.image].map((part) => part.service);

@@ -26,6 +26,7 @@ export interface BootstrapOptions {
  */
 export async function bootstrapParent(options: BootstrapOptions): Promise<string> {
   const config = readConfig(options.config);
+  refuseOuter(config, options.config);
   const given = adminPassword(config.admin_password_env);
   const password = given ?? randomBytes(15).toString('base64url');
   return withNewDatabase(config, (db) =>
@@ -48,12 +49,20 @@ export async function bootstrapParent(options: BootstrapOptions): Promise<string
  */
 export async function rotateKeys(options: { readonly config: string }): Promise<string> {
   const config = readConfig(options.config);
+  refuseOuter(config, options.config);
   return withDatabase(config, (db) =>
     withIdentity(db, config, async (identity) => {
       const { primary, oldest } = await identity.rotateTokenKeys();
       return `tokens are now signed with key ${primary}; those signed with key ${oldest} and later hold\n`;
     }),
   );
+}
+
+/** @throws ConfigError where accounts and keys are an existing Keystone's */
+function refuseOuter({ keystone: identity }: Config, path: string): void {
+  if (identity !== undefined) {
+    throw new ConfigError(`${path}: accounts and keys are those of ${identity.url}; see \`headwater register\``);
+  }
 }
 
 async function withIdentity<T>(db: Db, config: Config, work: (identity: IdentityService) => Promise<T>): Promise<T> {

@@ -6,6 +6,7 @@ import { demo } from './demo.ts';
 import { unsortedIn } from './descriptions.ts';
 import { writeCoverage } from './docs.ts';
 import { type BootstrapOptions, bootstrapParent, rotateKeys } from './identity.ts';
+import { register, type RegisterOptions } from './register.ts';
 import { serve } from './serve.ts';
 import { printedTrace, TRACE_KINDS, type TraceOptions } from './trace/trace.ts';
 
@@ -59,6 +60,15 @@ program
   .option('--recover', 'give the administrator a new password, and the roles that they had at first')
   .action(async (options: BootstrapOptions) => {
     process.stdout.write(await bootstrapParent(options));
+  });
+
+program
+  .command('register')
+  .description("enter the parent's endpoints in the existing Keystone that the configuration names")
+  .option('-c, --config <file>', 'the configuration file', 'headwater.yaml')
+  .option('--remove', 'take them out again')
+  .action(async (options: RegisterOptions) => {
+    process.stdout.write(await register(options));
   });
 
 program

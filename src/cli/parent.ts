@@ -17,7 +17,8 @@ import { createMetrics, type Metrics } from '../http/metrics.ts';
 import { createPolicy, type Policy } from '../http/policy.ts';
 import { createServer } from '../http/server.ts';
 import { rulesOf, type Service } from '../http/service.ts';
-import { createIdentity } from '../identity/identity.ts';
+import { type CallerIdentity, createIdentity, type IdentityService } from '../identity/identity.ts';
+import { createOuterIdentity } from '../identity/outer/outer-identity.ts';
 import { createImage } from '../image/image.ts';
 import { createNetwork } from '../network/index.ts';
 import { NO_TOPOLOGY, type NetworkTopology } from '../network/topology.ts';
@@ -32,7 +33,7 @@ export interface Parent {
   readonly db: Db;
   readonly cascade: RunningCascade;
   readonly services: readonly Service[];
-  readonly identity: ReturnType<typeof createIdentity>;
+  readonly identity: CallerIdentity;
   /** Takes no new requests, ends what is under way, closes the database. */
   stop(): Promise<void>;
 }
@@ -49,26 +50,37 @@ export interface ParentOptions {
 }
 
 const HEAL_EVERY_MS = 5 * 60_000;
+/** Tenants wait for it at their first request. */
+const KEYSTONE_TIMEOUT_MS = 10_000;
+const KEYSTONE_CONCURRENCY = 32;
 
-/** The services of a parent over a database and a cascade; nothing is read or written yet. */
-export function createServices(deps: {
+/** The built-in Keystone. */
+export const builtInIdentity = (deps: {
   db: Db;
-  cascade: RunningCascade;
   log: Logger;
   data_dir: string;
   publicUrl: string;
-  topology: NetworkTopology;
   identity?: IdentityConfig | undefined;
-}) {
-  const { db, cascade, log, data_dir, publicUrl, topology } = deps;
-  const identity = createIdentity({
-    db,
-    publicUrl,
+}): IdentityService =>
+  createIdentity({
+    db: deps.db,
+    publicUrl: deps.publicUrl,
     conventions,
-    log,
-    credentialKeyFile: join(data_dir, 'credential-keys'),
+    log: deps.log,
+    credentialKeyFile: join(deps.data_dir, 'credential-keys'),
     ...identityOptions(deps.identity ?? {}),
   });
+
+/** The services of a parent over a database and a cascade; nothing is read or written yet. */
+export function createServices<Who extends CallerIdentity>(deps: {
+  db: Db;
+  identity: Who;
+  cascade: RunningCascade;
+  log: Logger;
+  data_dir: string;
+  topology: NetworkTopology;
+}) {
+  const { db, cascade, log, data_dir, topology, identity } = deps;
   const image = createImage({ db, cascade, data_dir, log });
   const network = createNetwork({ db, cascade, topology, log });
   const volume = createVolume({ db, cascade, images: image.serverImages, log });
@@ -92,7 +104,7 @@ function identityOptions({ token_validity_s, ...passwordRules }: IdentityConfig)
 export interface Assembly {
   readonly cascade: RunningCascade;
   readonly services: readonly Service[];
-  readonly identity: ReturnType<typeof createIdentity>;
+  readonly identity: CallerIdentity;
   /** Answers at once by `inject`; listens where the caller says so. */
   readonly server: FastifyInstance;
   /** Takes no new requests and ends what is under way; the database stays open. */
@@ -114,6 +126,8 @@ export interface AssemblyOptions {
   readonly generated?: ((password: string) => void) | undefined;
   /** Rules of an operator's policy.yaml, in place of the defaults. */
   readonly policy?: Readonly<Record<string, string>>;
+  /** An existing Keystone, by an account there, in place of the built-in one. */
+  readonly keystone?: { readonly url: string; readonly api: CloudApi; readonly cache_s: number } | undefined;
 }
 
 /** Puts a parent together over a migrated database: all of it but the port, and the work in children (`cascade.start`). */
@@ -127,15 +141,12 @@ export async function assemble(options: AssemblyOptions): Promise<Assembly> {
       children,
       observe: (child, state) => metrics.child(child, state),
     });
-    const parts = createServices({
-      db,
-      cascade,
-      log,
-      data_dir,
-      publicUrl,
-      topology: options.topology ?? NO_TOPOLOGY,
-      identity: options.identity,
-    });
+    const { keystone } = options;
+    const identity =
+      keystone === undefined
+        ? builtInIdentity({ db, log, data_dir, publicUrl, identity: options.identity })
+        : createOuterIdentity({ db, log, api: keystone.api, cache_s: keystone.cache_s });
+    const parts = createServices({ db, cascade, log, data_dir, identity, topology: options.topology ?? NO_TOPOLOGY });
     ends.add(() => parts.identity.close());
     const adminPassword = options.adminPassword ?? randomBytes(15).toString('base64url');
     const isNew = await parts.identity.bootstrap({ adminPassword });
@@ -152,14 +163,15 @@ export async function assemble(options: AssemblyOptions): Promise<Assembly> {
       await sql`delete from quotas where project_id = ${projectId}`.execute(tx);
       await cascade.retire(tx, PROJECT, projectId);
     });
-    const services = [parts.identity, parts.compute, parts.network, parts.volume, parts.image].map(
-      (part) => part.service,
+    const services = [parts.identity, parts.compute, parts.network, parts.volume, parts.image].flatMap(
+      (part) => part.service ?? [],
     );
     const server = createServer({
       services,
       authenticate: parts.identity.authenticate,
       policy: policyOf(services, options.policy ?? {}, log),
       publicUrl,
+      authUrl: keystone?.url,
       log,
       metrics,
       healthy: async () => void (await sql`select 1`.execute(db.query)),
@@ -200,6 +212,8 @@ export async function startParent(config: Config, options: ParentOptions): Promi
       topology: config.topology,
       policy: config.policy,
       identity: config.identity,
+
+      keystone: config.keystone === undefined ? undefined : keystoneOf(config.keystone, options, metrics, log),
       log,
       metrics,
       adminPassword: options.adminPassword,
@@ -267,6 +281,30 @@ async function openMigrated(config: Config, embedded: Embedded | undefined, log:
   const url = config.database.url ?? embedded?.url ?? '';
   await migrate({ url, log });
   return openDatabase({ url, max_connections: config.database.max_connections, application_name: 'headwater', log });
+}
+
+/** The existing Keystone that the configuration names, by the account that it names. */
+function keystoneOf(
+  identity: NonNullable<Config['keystone']>,
+  { clouds }: ParentOptions,
+  metrics: Metrics,
+  log: Logger,
+): NonNullable<AssemblyOptions['keystone']> {
+  const api = createCloudClient({
+    entry: keystoneEntry(identity, clouds),
+    name: 'keystone',
+    concurrency: KEYSTONE_CONCURRENCY,
+    timeout_ms: KEYSTONE_TIMEOUT_MS,
+    log,
+    onCall: (call) => metrics.childCall('keystone', call.service, call.status, call.duration_ms),
+  });
+  return { url: identity.url, api, cache_s: identity.cache_s };
+}
+
+/** The account of an existing Keystone, whatever address its cloud gives for itself. */
+export function keystoneEntry(identity: NonNullable<Config['keystone']>, clouds?: ParentOptions['clouds']): CloudEntry {
+  const entry = entryOf(identity.cloud, clouds);
+  return { ...entry, auth: { ...entry.auth, auth_url: identity.url }, endpoint_overrides: { identity: identity.url } };
 }
 
 function client(child: Config['children'][number], entry: CloudEntry, metrics: Metrics, log: Logger) {

@@ -21,6 +21,8 @@ export interface ServerOptions {
   readonly policy: Policy;
   /** How clients reach the parent: `http://127.0.0.1:8080`, no slash at the end. */
   readonly publicUrl: string;
+  /** Where tokens are had, where that is elsewhere than in the parent. */
+  readonly authUrl?: string | undefined;
   readonly log: Logger;
   readonly metrics: Metrics;
   /** What `/healthcheck` asks: resolves while the parent can serve, rejects with the reason where it cannot. */
@@ -230,7 +232,7 @@ function sendFault(options: ServerOptions, request: FastifyRequest, reply: Fasti
   const convention = request.headwater?.convention ?? conventionOf(options, request.url);
   const wantsJson = /json/.test(String(request.headers.accept ?? ''));
   if (fault.status === 401) {
-    reply.header('www-authenticate', `Keystone uri="${options.publicUrl}/identity/v3"`);
+    reply.header('www-authenticate', `Keystone uri="${options.authUrl ?? `${options.publicUrl}/identity/v3`}"`);
   }
   reply.code(fault.status).headers(fault.headers);
   // A 401 is the token filter's, not the service's: it looks the same everywhere but in Glance.

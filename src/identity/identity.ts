@@ -55,11 +55,24 @@ export interface IdentityOptions {
   readonly tokenValidity_s?: number;
 }
 
-export interface IdentityService {
-  readonly service: Service;
+/** What the parent needs of whoever knows its callers: the built-in Keystone, or one that is there already. */
+export interface CallerIdentity {
+  /** Its API; undefined where it is served elsewhere. */
+  readonly service: Service | undefined;
   readonly authenticate: Authenticate;
   /** Makes what must be there before anybody can log in; true where that made the administrator, with this password. */
   bootstrap(options: { readonly adminPassword: string }): Promise<boolean>;
+  /** Has a listener called in the transaction that deletes a project; what it throws stands against the deletion. */
+  onProjectDeleted(listener: ProjectDeletedListener): void;
+  /** The same for a user. */
+  onUserDeleted(listener: UserDeletedListener): void;
+  readonly projects: ProjectLookup;
+  /** Stops listening for changes. */
+  close(): Promise<void>;
+}
+
+export interface IdentityService extends CallerIdentity {
+  readonly service: Service;
   /**
    * A token for a user without their password, for the parent's own errands (writing a demo's `clouds.yaml`).
    * @throws Fault 401 where the user is not there, disabled, or has no role in the scope
@@ -72,13 +85,6 @@ export interface IdentityService {
   recoverAdministrator(password: string): Promise<void>;
   /** Makes the staged token key primary in every process; gives its number, and that of the oldest that still verifies. */
   rotateTokenKeys(): Promise<{ readonly primary: number; readonly oldest: number }>;
-  /** Has a listener called in the transaction that deletes a project; what it throws stands against the deletion. */
-  onProjectDeleted(listener: ProjectDeletedListener): void;
-  /** The same for a user. */
-  onUserDeleted(listener: UserDeletedListener): void;
-  readonly projects: ProjectLookup;
-  /** Stops listening for other processes' changes. */
-  close(): Promise<void>;
 }
 
 /** What other services ask of projects. */
@@ -186,7 +192,8 @@ export function createIdentity(options: IdentityOptions): IdentityService {
   };
 }
 
-const projectLookup: ProjectLookup = {
+/** What the tables say. */
+export const projectLookup: ProjectLookup = {
   async find(query, id) {
     const { rows } = await sql<{ name: string; domain_id: string; domain_name: string }>`
       select p.name, d.id as domain_id, d.name as domain_name

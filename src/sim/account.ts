@@ -20,8 +20,11 @@ export async function makeMember(cloud: SimCloud, name: string): Promise<SimAcco
   };
   const projectId = await made('/projects', 'project', { name, domain_id: 'default' });
   const userId = await made('/users', 'user', { name, domain_id: 'default', password: passwordOf(name) });
-  const [roleId] = [...cloud.state.roles].find(([, role]) => role === 'member') ?? [''];
-  await admin.ask('identity', 'PUT', `/projects/${projectId}/users/${userId}/roles/${roleId}`);
+  // Keystone's member implies reader.
+  for (const [roleId, role] of cloud.state.roles) {
+    if (role !== 'member' && role !== 'reader') continue;
+    await admin.ask('identity', 'PUT', `/projects/${projectId}/users/${userId}/roles/${roleId}`);
+  }
   return { projectId, userId, entry: entryOf(cloud, name) };
 }
 

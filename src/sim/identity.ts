@@ -1,5 +1,6 @@
 /** Simulated Keystone: passwords and tokens, scoping, the catalog, projects, users, roles and their assignment. */
 import { catalog, issue, notFound, renderToken, rolesOf, subjectOf } from './identity-token.ts';
+import { addCatalog } from './identity-catalog.ts';
 import { type Call, type Reply, route, section, type Service } from './http.ts';
 import { listOf, newHexId, type Project, type Row, SimFault, textOf, type User, type World } from './world.ts';
 
@@ -295,5 +296,6 @@ export function identityService(world: World): Service {
   addProjects(world, service);
   addAssignments(world, service);
   addUsers(world, service);
+  addCatalog(service);
   return service;
 }
