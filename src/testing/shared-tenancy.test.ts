@@ -31,7 +31,7 @@ let flavor = '';
 let external = '';
 
 const project = () => {
-  const [found] = [...east.state.projects.values()].filter(({ name }) => name === 'everybody');
+  const found = [...east.state.projects.values()].find(({ name }) => name === 'everybody');
   return found?.id ?? '';
 };
 
@@ -167,7 +167,7 @@ it('shows no tenant anything of the other', async () => {
 it('shows nothing of what else is in the project in the child', async () => {
   const before = (await ask('admin', 'GET', `${COMPUTE}/servers?all_tenants=1`)).servers.length;
   const own = await login(east, undefined, entryOf(east, 'everybody').auth);
-  const [network] = [...east.state.networks.values()].filter((row) => row['router:external'] !== true);
+  const network = [...east.state.networks.values()].find((row) => row['router:external'] !== true);
   const [someFlavor] = [...east.state.flavors.keys()];
   const [image] = [...east.state.images.keys()];
   const made = await own.ask('compute', 'POST', '/servers', {
