@@ -2,6 +2,7 @@
 import { sql } from 'kysely';
 import { afterAll } from 'vitest';
 import { createCascade, type RunningCascade } from '../cascade/cascade.ts';
+import type { Queryable } from '../db/database.ts';
 import { createCloudClient } from '../openstack/client.ts';
 import { createSimCloud, type SimCloud, type SimCloudOptions } from '../sim/cloud.ts';
 import { silent, type TestAnswer, testApi } from '../testing/api.ts';
@@ -78,4 +79,13 @@ export async function networkTest(
       return answer.body[kind];
     },
   };
+}
+
+/**
+ * Lets the time pass after which a create whose answer was lost counts as never made, and what waits for its time come to
+ * it. A child that was away in a test is back long before.
+ */
+export async function timePasses(query: Queryable): Promise<void> {
+  await sql`update replicas set sent_at = sent_at - interval '10 minutes' where child_id is null`.execute(query);
+  await sql`update work set due_at = least(due_at, clock_timestamp())`.execute(query);
 }

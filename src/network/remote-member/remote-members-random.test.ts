@@ -2,6 +2,7 @@
 import * as fc from 'fast-check';
 import { sql } from 'kysely';
 import { expect, it } from 'vitest';
+import { timePasses } from '../testing.ts';
 import {
   agreed,
   boot,
@@ -138,6 +139,7 @@ async function heal(): Promise<void> {
   await db.transaction(async (tx) => {
     for (const { kind, resource_id, child: name } of unmade.rows) await cascade.want(tx, name, kind, resource_id);
   });
+  await timePasses(db.query);
   cascade.poke();
 }
 

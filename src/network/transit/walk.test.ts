@@ -3,8 +3,8 @@
  * the end the children have what the parent's rows say, and nothing else.
  */
 import * as fc from 'fast-check';
-import { sql } from 'kysely';
 import { expect, it } from 'vitest';
+import { timePasses } from '../testing.ts';
 import { eventually, transitTest } from './testing.ts';
 
 const { call, make, db, cascade, serverNetworks, sim, network, boot, add, remove, shown, clear } = await transitTest();
@@ -74,12 +74,6 @@ async function take({ networks, routers, servers, away }: Walk, action: Step): P
   }
 }
 
-/** Creates whose answer was lost count as never made only long after: so long, in the test's own time. */
-async function timePasses(): Promise<void> {
-  await sql`update replicas set sent_at = sent_at - interval '10 minutes' where child_id is null`.execute(db.query);
-  await sql`update work set due_at = least(due_at, clock_timestamp())`.execute(db.query);
-}
-
 /** Holds the children's copies of a router against where the parent says that its networks are. */
 async function agrees(router: string, networks: readonly Made[]): Promise<number | undefined> {
   const { body } = await call('alice', 'GET', `/ports?device_id=${router}`);
@@ -127,7 +121,7 @@ it('ends with children as the parent has it, whatever came in between', { timeou
         sim(child).faults.clear();
         if (walk.away.has(child)) await sim(child).start();
       }
-      await timePasses();
+      await timePasses(db.query);
       cascade.poke();
       const vlans: number[] = [];
       await eventually(async () => {
