@@ -33,7 +33,9 @@ export interface ParentStage {
 
 /** Starts a parent over the children and gives it what a child of the testbed begins with. */
 export async function startParent(say: (text: string) => void): Promise<ParentStage> {
-  const place = await makePlace('/var/tmp/headwater-tempest-parent-');
+  // Tempest attaches volumes to servers and names the zone of neither: as in any cloud whose volumes do not cross its
+  // zones, both are made in the same.
+  const place = await makePlace('/var/tmp/headwater-tempest-parent-', 'default_zone: east\n');
   const target = openTarget('parent', 'a parent (over child1 and child2)', {
     name: 'parent',
     auth_type: 'password',

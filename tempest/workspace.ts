@@ -33,7 +33,6 @@ export async function makeWorkspace(
     image_alt: await idOf(target, 'image', '/images', 'images', 'cirros-alt'),
     external_network: await idOf(target, 'network', '/networks', 'networks', 'public'),
     network_extensions: extensions.join(','),
-    zone: await zoneOf(target),
   };
   const template = readFileSync(join(import.meta.dirname, 'tempest.conf'), 'utf8');
   const text = template.replaceAll(/^([^#\n]*)\$\{(\w+)\}/gm, (_, before: string, key: string) => {
@@ -43,18 +42,6 @@ export async function makeWorkspace(
   });
   writeFileSync(join(folder, 'etc', 'tempest.conf'), text, { mode: 0o600 });
   writeFileSync(join(folder, '.stestr.conf'), STESTR);
-}
-
-/** Where servers and volumes go: as in any cloud whose volumes do not cross its zones, both are made in the same. */
-async function zoneOf({ api, label }: Target): Promise<string> {
-  const { body } = await api.call<{ availabilityZoneInfo: { zoneName: string }[] }>({
-    service: 'compute',
-    method: 'GET',
-    path: '/os-availability-zone',
-  });
-  const [first] = body.availabilityZoneInfo.map(({ zoneName }) => zoneName).sort();
-  if (first === undefined) throw new Error(`${label} has no availability zone`);
-  return first;
 }
 
 async function idOf(target: Target, service: 'image' | 'network', path: string, collection: string, name: string) {

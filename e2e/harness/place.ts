@@ -9,8 +9,11 @@ import { TESTBED_HOME, testbed } from './testbed.ts';
 /** What a parent's process needs to know. */
 export type Place = Pick<Stage, 'folder' | 'configFile' | 'logFile' | 'pidFile' | 'url' | 'passwords'>;
 
-/** Makes the place of one run, with its configuration written; removing its folder takes it away. */
-export async function makePlace(prefix: string): Promise<Place> {
+/**
+ * Makes the place of one run, with its configuration written; removing its folder takes it away.
+ * @param more lines that the configuration has beside those that every run needs
+ */
+export async function makePlace(prefix: string, more = ''): Promise<Place> {
   // World-passable, since the embedded database runs as another user where we are root.
   const folder = mkdtempSync(prefix);
   chmodSync(folder, 0o711);
@@ -23,7 +26,7 @@ export async function makePlace(prefix: string): Promise<Place> {
     pidFile: join(folder, 'headwater.pid'),
     passwords: { admin: randomBytes(12).toString('hex'), tenant: randomBytes(12).toString('hex') },
   };
-  writeFileSync(place.configFile, configuration(place));
+  writeFileSync(place.configFile, `${configuration(place)}${more}`);
   return place;
 }
 

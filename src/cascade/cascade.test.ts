@@ -89,7 +89,7 @@ const thingKind = (unique: boolean): ReplicaKind<Thing> => ({
 });
 
 async function start(
-  options: { unique?: boolean; hosted?: HostedKind; begin?: boolean } = {},
+  options: { unique?: boolean; hosted?: HostedKind; begin?: boolean; default_zone?: string } = {},
 ): Promise<RunningCascade> {
   const config = (name: string): ChildConfig => ({ name, zones: { [name]: 'nova' }, tenancy: 'mirrored' });
   const cascade = await createCascade({
@@ -99,6 +99,7 @@ async function start(
       { config: config('east'), api: east.api },
       { config: config('west'), api: west.api },
     ],
+    default_zone: options.default_zone,
   });
   cascade.register({ replica: thingKind(options.unique ?? true) as never });
   if (options.hosted !== undefined) cascade.register({ hosted: options.hosted });
@@ -457,5 +458,20 @@ describe('the choice of a child', () => {
     expect(cascade.context('west').childZone('north')).toBe('nova');
     expect((await cascade.zones(db.query)).map((zone) => zone.name)).toEqual(['east', 'north']);
     await db.transaction((tx) => cascade.setZones(tx, 'west', null));
+  });
+
+  it('prefers the default zone for what names none, as far as the rest leaves it', async () => {
+    const cascade = await start({ begin: false, default_zone: 'east' });
+    await sql`update children set up = true`.execute(db.query);
+    const schedule = (want: object) => cascade.schedule(db.query, { binary: 'nova-compute', ...want });
+    for (let at = 0; at < 10; at++) expect(await schedule({})).toEqual({ child: 'east', zone: 'east' });
+    expect(await schedule({ zone: 'west' })).toEqual({ child: 'west', zone: 'west' });
+    expect(await schedule({ among: ['west'] })).toEqual({ child: 'west', zone: 'west' });
+    expect(await schedule({ exclude: ['east'] })).toEqual({ child: 'west', zone: 'west' });
+    await db.transaction((tx) => cascade.setZones(tx, 'east', { first: 'nova', east: 'nova' }));
+    expect(await schedule({})).toEqual({ child: 'east', zone: 'east' });
+    await db.transaction((tx) => cascade.setZones(tx, 'east', null));
+    await sql`update children set up = false where name = 'east'`.execute(db.query);
+    expect(await schedule({})).toEqual({ child: 'west', zone: 'west' });
   });
 });

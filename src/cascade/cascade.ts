@@ -23,6 +23,8 @@ export interface CascadeOptions {
   /** Told of every look at a child, for the metrics. */
   readonly observe?: (child: string, state: { up: boolean; backlog: number }) => void;
   readonly random?: () => number;
+  /** Where servers and volumes go that name no zone, unless what they need lies elsewhere. */
+  readonly default_zone?: string | undefined;
 }
 
 export interface RunningCascade extends Cascade {
@@ -47,7 +49,7 @@ export async function createCascade(options: CascadeOptions): Promise<RunningCas
   const replicated = new Map<string, ReplicaKind<{ revision: number }>>([[projectKind.kind, projectKind as never]]);
   const hosted = new Map<string, HostedKind>();
   const feeds: Feed[] = [];
-  const children = createChildren(db, [...configs.values()], options.random);
+  const children = createChildren(db, [...configs.values()], options);
   const replicas = createReplicas(db, replicated, process);
   const lanes = new Map<string, Lane>();
   const syncs = new Map<string, Sync>();

@@ -32,9 +32,15 @@ interface Candidate {
 }
 
 /**
- * @param random a number in [0, 1), for the choice among children (injected in tests)
+ * @param options.random a number in [0, 1), for the choice among children (injected in tests)
+ * @param options.default_zone the zone of what names none and is bound to no child by what it needs
  */
-export function createChildren(db: Db, configs: readonly ChildConfig[], random: () => number = Math.random): Children {
+export function createChildren(
+  db: Db,
+  configs: readonly ChildConfig[],
+  options: { readonly random?: (() => number) | undefined; readonly default_zone?: string | undefined } = {},
+): Children {
+  const { random = Math.random, default_zone } = options;
   const configured = new Map(configs.map((config) => [config.name, config]));
   // The last known overrides, for `childZone`, which is asked in the middle of work and must not wait for a query.
   const overrides = new Map<string, Record<string, string>>();
@@ -129,9 +135,12 @@ export function createChildren(db: Db, configs: readonly ChildConfig[], random: 
         .filter((row) => want.among === undefined || want.among.includes(row.name))
         .filter((row) => want.zone === undefined || want.zone in row.zones);
       const up = candidates.filter((candidate) => candidate.up);
-      const chosen = weighted(up.length > 0 ? up : candidates, want, random);
+      const able = up.length > 0 ? up : candidates;
+      const inDefault = default_zone === undefined ? [] : able.filter(({ zones }) => default_zone in zones);
+      const chosen = weighted(inDefault.length > 0 ? inDefault : able, want, random);
       if (chosen === undefined) return undefined;
-      return { child: chosen.name, zone: want.zone ?? Object.keys(chosen.zones)[0] ?? chosen.name };
+      const zone = want.zone ?? (inDefault.length > 0 ? default_zone : Object.keys(chosen.zones)[0]);
+      return { child: chosen.name, zone: zone ?? chosen.name };
     },
   };
 }

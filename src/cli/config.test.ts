@@ -21,7 +21,9 @@ describe('the configuration file', () => {
       public_url: 'http://127.0.0.1:8080',
       database: { url: undefined },
       children: [{ name: 'east', cloud: 'child1', zones: { east: 'nova' }, tenancy: 'mirrored' }],
+      default_zone: undefined,
     });
+    expect(read(`${ONE}default_zone: a`)).toMatchObject({ default_zone: 'a' });
   });
 
   it.each([
@@ -39,6 +41,7 @@ describe('the configuration file', () => {
       'overlap',
       'VLANs of its own',
     ],
+    [`${ONE}default_zone: north`, '`default_zone`: no child serves north', 'default_zone: east'],
     [`${ONE}identity: { lockout_failure_attempts: many }`, '`identity.lockout_failure_attempts`', '6 }'],
     [`${ONE}identity: { password_regex: "(" }`, '`identity.password_regex`', 'regular expression'],
     ['', 'the file lacks `children`', 'east'],

@@ -93,6 +93,7 @@ const File = Type.Object(
         { additionalProperties: false },
       ),
     ),
+    default_zone: Type.Optional(Type.String({ minLength: 1, maxLength: 255 })),
     children: Type.Record(Type.String({ pattern: '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$' }), Child, {
       minProperties: 1,
       additionalProperties: false,
@@ -113,6 +114,8 @@ export interface Config {
   readonly policy: Readonly<Record<string, string>>;
   readonly log_level: string;
   readonly children: readonly ConfiguredChild[];
+  /** Where servers and volumes go that name no zone; undefined: wherever there is room. */
+  readonly default_zone: string | undefined;
   readonly topology: NetworkTopology;
   readonly identity: IdentityConfig;
 }
@@ -151,6 +154,7 @@ const MENDS: Readonly<Record<string, string>> = {
     'write one entry a child, as in `east: { cloud: child1, zones: { east: nova } }`; names are lower-case letters, digits and dashes',
   cloud: 'name an entry of your clouds.yaml, as in `cloud: child1`',
   zones: "write the parent's zones and the child's own, as in `zones: { east: nova }`",
+  default_zone: 'name a zone of `children`, as in `default_zone: east`, or leave it out',
   physical_networks:
     'write one entry a physical network that children share, as in `wan: { children: { east: physnet1, west: physnet1 }, vlans: 100-149, transit_vlans: 150-199 }`',
   vlans: 'write the first and the last VLAN, as in `vlans: 100-149`',
@@ -232,9 +236,17 @@ function complete(file: Static<typeof File>, path: string): Config {
         ? {}
         : { enforces_address_groups: child.enforces_address_groups }),
     })),
+    default_zone: defaultZoneOf(file, path),
     topology: topologyOf(file, path),
     ...identityOf(file, path),
   };
+}
+
+/** @throws ConfigError for a zone that no child serves */
+function defaultZoneOf({ default_zone, children }: Static<typeof File>, path: string): string | undefined {
+  if (default_zone === undefined) return undefined;
+  if (Object.values(children).some(({ zones }) => default_zone in zones)) return default_zone;
+  throw new ConfigError(`${path}: \`default_zone\`: no child serves ${default_zone}; ${MENDS.default_zone}`);
 }
 
 /** @throws ConfigError for a federated child without a Keystone that it could share */

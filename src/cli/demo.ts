@@ -127,6 +127,7 @@ function configOf(listen: string, data_dir: string): Config {
       concurrency: 16,
       timeout_ms: 60_000,
     })),
+    default_zone: undefined,
     topology: TOPOLOGY,
     policy: {},
     identity: {},

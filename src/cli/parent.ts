@@ -118,6 +118,8 @@ export interface AssemblyOptions {
   readonly data_dir: string;
   /** What joins the children's networks; absent: nothing does. */
   readonly topology?: NetworkTopology;
+  /** The zone of what names none. */
+  readonly default_zone?: string | undefined;
   readonly identity?: IdentityConfig;
   readonly log: Logger;
   readonly metrics: Metrics;
@@ -139,6 +141,7 @@ export async function assemble(options: AssemblyOptions): Promise<Assembly> {
       db,
       log,
       children,
+      default_zone: options.default_zone,
       observe: (child, state) => metrics.child(child, state),
     });
     const { keystone } = options;
@@ -210,6 +213,7 @@ export async function startParent(config: Config, options: ParentOptions): Promi
       publicUrl: config.public_url,
       data_dir: config.data_dir,
       topology: config.topology,
+      default_zone: config.default_zone,
       policy: config.policy,
       identity: config.identity,
 
