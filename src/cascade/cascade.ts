@@ -76,6 +76,7 @@ export async function createCascade(options: CascadeOptions): Promise<RunningCas
           throw error;
         }),
       ensure: (kind, id) => replicas.ensure(self, kind, id),
+      recheck: (kind, id) => replicas.recheck(self, kind, id),
       async childId(kind, id) {
         const row = await db.query
           .selectFrom('replicas')

@@ -50,6 +50,11 @@ export interface ChildContext {
   scopeOfExisting(projectId: string): Promise<CloudScope>;
   /** Brings a replica to the child and to the parent's current revision; no call to the child where it is there already. */
   ensure(kind: string, id: string): Promise<Replica & { readonly child_id: string }>;
+  /**
+   * After the child refused something that was done with a replica: looks whether the replica still serves, and forgets
+   * one that does not. True where it was forgotten, so that the same may be tried with another.
+   */
+  recheck(kind: string, id: string): Promise<boolean>;
   /** The child's id of a replica that is known to be there, or undefined; never calls the child. */
   childId(kind: string, id: string): Promise<string | undefined>;
   /** The parent's ids by the child's ids, for reading a child's answer; ids nobody knows are absent. */
@@ -77,6 +82,11 @@ export interface ReplicaKind<R extends { readonly revision: number } = { readonl
   make(context: ChildContext, row: R): Promise<Found>;
   /** Brings an existing copy to the row. Twice: the second changes nothing. May return a new `detail`. */
   bring?(context: ChildContext, row: R, replica: Replica): Promise<Readonly<Record<string, unknown>> | void>;
+  /**
+   * Whether a copy at the row's revision still serves; asked before each use. For kinds of which something that is not
+   * ours may serve, and may be changed or taken away at any time. Absent, and for what is ours: no call. Twice: the same.
+   */
+  serves?(context: ChildContext, row: R, replica: Replica): Promise<boolean>;
   /** Takes the copy away. Twice: a 404 counts as done. A 409 (still in use) is tried again later. */
   remove(context: ChildContext, replica: Replica & { readonly child_id: string }): Promise<void>;
   /**

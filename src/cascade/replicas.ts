@@ -37,6 +37,8 @@ export type Present = Replica & { readonly child_id: string };
 export interface Replicas {
   /** Brings a replica to the parent's current revision. Throws what the child said where that cannot be. */
   ensure(context: ChildContext, kind: string, id: string): Promise<Present>;
+  /** Forgets a replica that does not serve any more; false where it still does. See `ChildContext.recheck`. */
+  recheck(context: ChildContext, kind: string, id: string): Promise<boolean>;
   /** Does what remains for one replica, whether bringing or removing. */
   advance(context: ChildContext, kind: string, id: string): Promise<void>;
   has(kind: string): boolean;
@@ -188,6 +190,16 @@ export function createReplicas(db: Db, kinds: ReadonlyMap<string, Kind>, process
     });
   }
 
+  /** One that does not is forgotten, unless it was exchanged meanwhile: the next `ensure` looks for another. */
+  async function stillServes(context: ChildContext, kind: Kind, present: Present): Promise<boolean> {
+    if (kind.serves === undefined) return true;
+    const row = await kind.load(db.query, present.resource_id);
+    if (row === undefined || (await kind.serves(context, row, present))) return true;
+    await sql`update replicas set child_id = null, revision = 0, sent_at = null
+      where ${key(present)} and child_id = ${present.child_id}`.execute(db.query);
+    return false;
+  }
+
   async function makeOrFind(
     context: ChildContext,
     kind: Kind,
@@ -255,7 +267,7 @@ export function createReplicas(db: Db, kinds: ReadonlyMap<string, Kind>, process
     has: (kind) => kinds.has(kind),
     async ensure(context, kind, id) {
       const present = await current(db.query, kindOf(kind), id, context.child);
-      if (present !== undefined) return present;
+      if (present !== undefined && (await stillServes(context, kindOf(kind), present))) return present;
       const wanted = await kindOf(kind).load(db.query, id);
       let made = await shared(context, kind, id, true);
       // Who was at it already may have begun before the change that the caller counts on.
@@ -265,6 +277,10 @@ export function createReplicas(db: Db, kinds: ReadonlyMap<string, Kind>, process
       if (made !== undefined) return made;
       if ((await kindOf(kind).load(db.query, id)) === undefined) throw new Gone(kind, id);
       throw new Later(GOING_AGAIN_MS, 'a copy is on its way out of the child, and needed there again');
+    },
+    async recheck(context, kind, id) {
+      const present = await current(db.query, kindOf(kind), id, context.child);
+      return present === undefined || !(await stillServes(context, kindOf(kind), present));
     },
     async advance(context, kind, id) {
       try {

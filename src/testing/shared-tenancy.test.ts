@@ -3,7 +3,7 @@
  * do with the same names and ranges stays apart, and what the account may not do is refused with the reason.
  */
 import { sql } from 'kysely';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { entryOf } from '../sim/account.ts';
 import { login } from '../sim/testing.ts';
 import type { TestAnswer } from './api.ts';
@@ -199,6 +199,102 @@ it('says which sizes the child has no flavor of', async () => {
   expect(fault.message).toContain('no flavor of the sizes of flavor odd (3 vCPUs, 777 MB of memory, 2 GB of disk)');
   await ask('alice', 'DELETE', `${COMPUTE}/servers/${server}`);
   await parent.eventually(async () => (await call('alice', 'GET', `${COMPUTE}/servers/${server}`)).status === 404);
+});
+
+describe('a flavor of the child that serves', () => {
+  const theirs = (name: string) => [...east.state.flavors.values()].find((one) => one.name === name);
+  const change = async (work: (operator: Awaited<ReturnType<typeof login>>) => Promise<unknown>) =>
+    work(await login(east));
+  const make = (name: string, ram: number, id?: string) =>
+    change(async (operator) => {
+      const flavor = { name, ram, vcpus: 1, disk: 1, ...(id === undefined ? {} : { id }) };
+      expect((await operator.ask('compute', 'POST', '/flavors', { flavor })).status).toBe(200);
+    });
+  const remove = (name: string) =>
+    change((operator) => operator.ask('compute', 'DELETE', `/flavors/${theirs(name)?.id}`));
+  const boot = async (): Promise<string> => {
+    const { image, network } = held.get('alice') as Holdings;
+    const zone = { availability_zone: 'east', networks: [{ uuid: network }] };
+    const body = { server: { name: 'again', imageRef: image, flavorRef: flavor, ...zone } };
+    return (await ask('alice', 'POST', `${COMPUTE}/servers`, body)).server.id;
+  };
+  const isActive = (id: string) =>
+    parent.eventually(async () => {
+      const { status, fault } = (await ask('alice', 'GET', `${COMPUTE}/servers/${id}`)).server;
+      if (status === 'ERROR') throw new Error(JSON.stringify(fault));
+      return status === 'ACTIVE';
+    });
+  /** The name of the child's flavor that the server has, which is then deleted. */
+  const servedBy = async (id: string): Promise<string | undefined> => {
+    await isActive(id);
+    const copy = [...east.state.servers.values()].find(({ tags }) => tags.includes(`headwater:${id}`));
+    await ask('alice', 'DELETE', `${COMPUTE}/servers/${id}`);
+    await parent.eventually(async () => (await call('alice', 'GET', `${COMPUTE}/servers/${id}`)).status === 404);
+    return copy?.flavor.name;
+  };
+
+  it('is another one when that was taken away', async () => {
+    expect(await servedBy(await boot())).toBe('m1.theirs');
+    await make('m1.second', 512);
+    await remove('m1.theirs');
+    expect(await servedBy(await boot())).toBe('m1.second');
+  });
+
+  it('is another one when that has other sizes by now', async () => {
+    const id = theirs('m1.second')?.id;
+    await remove('m1.second');
+    await make('m1.second', 2048, id);
+    await make('m1.third', 512);
+    expect(await servedBy(await boot())).toBe('m1.third');
+  });
+
+  it('is another one when that was taken away at the very moment of the boot', async () => {
+    const isSent = { method: 'POST', service: 'compute', path: /^\/servers$/ } as const;
+    const late = east.faults.inject({ match: isSent, times: 1, delay_ms: 500 });
+    const id = await boot();
+    await parent.eventually(async () => late.hits() === 1);
+    await make('m1.theirs', 512);
+    await remove('m1.third');
+    expect(await servedBy(id)).toBe('m1.theirs');
+    expect(late.hits()).toBe(1);
+  });
+
+  it('is another one when a server is resized to it', async () => {
+    const size = { name: 'two', ram: 1024, vcpus: 1, disk: 1 };
+    const bigger = (await ask('admin', 'POST', `${COMPUTE}/flavors`, { flavor: size })).flavor.id;
+    const id = await boot();
+    await isActive(id);
+    const isSent = { method: 'POST', service: 'compute', path: /\/action$/ } as const;
+    const late = east.faults.inject({ match: isSent, times: 1, delay_ms: 500 });
+    await ask('alice', 'POST', `${COMPUTE}/servers/${id}/action`, { resize: { flavorRef: bigger } });
+    await parent.eventually(async () => late.hits() === 1);
+    await make('m1.larger', 1024);
+    await remove('m1.other');
+    await parent.eventually(async () => {
+      const { status } = (await ask('alice', 'GET', `${COMPUTE}/servers/${id}`)).server;
+      return status === 'VERIFY_RESIZE';
+    });
+    await ask('alice', 'POST', `${COMPUTE}/servers/${id}/action`, { confirmResize: null });
+    expect(await servedBy(id)).toBe('m1.larger');
+    await remove('m1.larger');
+    await make('m1.other', 1024);
+    await ask('admin', 'DELETE', `${COMPUTE}/flavors/${bigger}`);
+  });
+
+  it('has what extra specs the flavor of the parent has by now', async () => {
+    await change(async (operator) => {
+      await make('m1.special', 512);
+      const path = `/flavors/${theirs('m1.special')?.id}/os-extra_specs`;
+      await operator.ask('compute', 'POST', path, { extra_specs: { 'hw:cpu_policy': 'dedicated' } });
+    });
+    const specs = `${COMPUTE}/flavors/${flavor}/os-extra_specs`;
+    await ask('admin', 'POST', specs, { extra_specs: { 'hw:cpu_policy': 'dedicated' } });
+    expect(await servedBy(await boot())).toBe('m1.special');
+    await ask('admin', 'DELETE', `${specs}/hw:cpu_policy`);
+    await remove('m1.special');
+    expect(await servedBy(await boot())).toBe('m1.theirs');
+    await remove('m1.second');
+  });
 });
 
 it('refuses a floating IP with the reason, before anything is made', async () => {

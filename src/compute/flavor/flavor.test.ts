@@ -170,6 +170,13 @@ describe('flavors in children', () => {
     expect(found.map(([replica]) => replica?.detail.foreign)).toEqual([true, false]);
   });
 
+  it('take the place of a foreign one that was used, when that was taken away', async () => {
+    await context().api.call({ service: 'compute', method: 'DELETE', path: '/flavors/f1' });
+    expect((await context().ensure('flavor', 'f1')).child_id).toBe('f1');
+    const [replica] = await cascade.replicasOf(test.db.query, 'flavor', 'f1');
+    expect(replica?.detail.foreign).toBe(false);
+  });
+
   it('are made anew where the parent made one of the same id after deleting it', async () => {
     expect((await call('admin', 'DELETE', '/flavors/one')).status).toBe(202);
     expect((await call('admin', 'DELETE', '/flavors/one')).status).toBe(404);

@@ -2,7 +2,8 @@
  * Flavors in children. A copy has the parent's id; its description begins with our mark where the child is new enough
  * to have one. Nova never changes a flavor's sizes, so a copy that differs is made anew if it is ours. One that somebody
  * else made under the same id is used where its sizes fit, and left alone where not: ours then has an id beside it.
- * Where tenants share a project in the child, none is made: one of the child's own of the same sizes serves.
+ * Where tenants share a project in the child, none is made: one of the child's own of the same sizes serves. Whatever is
+ * not ours is its operator's to change or take away: it is looked at before each use, and another one matched then.
  */
 import type { ChildContext, Found, Replica, ReplicaKind } from '../../cascade/contract.ts';
 import { CloudError } from '../../openstack/contract.ts';
@@ -36,6 +37,14 @@ function sizesFit(flavor: ChildFlavor, row: Flavor): boolean {
     (flavor['OS-FLV-EXT-DATA:ephemeral'] ?? 0) === row.ephemeral
   );
 }
+
+/** Whether it has all extra specs that the row has. */
+const specsFit = ({ extra_specs = {} }: ChildFlavor, row: Flavor): boolean =>
+  Object.entries(row.extra_specs).every(([key, value]) => extra_specs[key] === value);
+
+/** Whether a flavor that is not ours may be used. One that has the id of ours was meant to be it, specs and all. */
+const serves = (flavor: ChildFlavor, row: Flavor, tenancy: ChildContext['tenancy']): boolean =>
+  sizesFit(flavor, row) && ((tenancy !== 'shared' && flavor.id === row.id) || specsFit(flavor, row));
 
 async function read({ api }: ChildContext, id: string): Promise<ChildFlavor | undefined> {
   const { status, body } = await api.call<{ flavor: ChildFlavor }>({
@@ -139,8 +148,7 @@ async function matching({ api, child }: ChildContext, row: Flavor): Promise<Foun
   for await (const page of api.pages<ChildFlavor>(call, 'flavors')) {
     fitting.push(...page.filter((flavor) => sizesFit(flavor, row)));
   }
-  const wanted = Object.entries(row.extra_specs);
-  const alike = fitting.filter(({ extra_specs = {} }) => wanted.every(([key, value]) => extra_specs[key] === value));
+  const alike = fitting.filter((flavor) => specsFit(flavor, row));
   const rank = ({ name, extra_specs = {} }: ChildFlavor): number =>
     Object.keys(extra_specs).length * 2 + (name === row.name ? 0 : 1);
   const [chosen] = alike.toSorted((one, other) => rank(one) - rank(other) || (one.id < other.id ? -1 : 1));
@@ -164,17 +172,21 @@ function noneFits(child: string, row: Flavor, isOfSize: boolean): CloudError {
   });
 }
 
-/** Brings extra specs to the row, and sizes by making it anew. Twice: nothing changes. */
+/**
+ * Brings extra specs to the row, and sizes by making it anew. Twice: nothing changes.
+ * @throws CloudError 404 for one that is not ours and does not serve any more: another is looked for then
+ */
 async function bring(context: ChildContext, row: Flavor, replica: Replica): Promise<void> {
   const childId = replica.child_id as string;
   let there = await read(context, childId);
-  const foreign = replica.detail.foreign === true;
+  if (replica.detail.foreign === true) {
+    if (there === undefined || !serves(there, row, context.tenancy)) throw servesNoMore();
+    return;
+  }
   if (there !== undefined && !sizesFit(there, row)) {
-    if (foreign) throw notOurs();
     await removeFlavor(context, childId);
     there = undefined;
   }
-  if (foreign && there !== undefined) return;
   if (there === undefined) {
     const clash = await postUnlessTaken(context, row, childId);
     if (clash !== undefined) throw clash.error;
@@ -209,12 +221,12 @@ async function removeFlavor({ api }: ChildContext, childId: string): Promise<voi
   });
 }
 
-const notOurs = (): CloudError =>
-  new CloudError('a flavor that is not ours changed its sizes in the child', {
+const servesNoMore = (): CloudError =>
+  new CloudError('a flavor that is not ours was changed or taken away in the child', {
     failure: 'refused',
     stage: 'answer',
-    status: 409,
-    tenantMessage: 'The availability zone has another flavor of this id.',
+    status: 404,
+    tenantMessage: 'The availability zone has no such flavor any more.',
     transient: false,
   });
 
@@ -227,6 +239,11 @@ export const flavorKind: ReplicaKind<Flavor> = {
   find,
   make,
   bring,
+  async serves(context, row, replica) {
+    if (replica.detail.foreign !== true) return true;
+    const there = await read(context, replica.child_id ?? '');
+    return there !== undefined && serves(there, row, context.tenancy);
+  },
   /** A flavor that we did not make stays. Twice: a 404, which is as well. */
   async remove(context, replica) {
     if (replica.detail.foreign !== true) await removeFlavor(context, replica.child_id);

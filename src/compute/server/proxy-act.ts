@@ -4,6 +4,7 @@
  * "it is so already" counts as done.
  */
 import type { ChildContext, Progress } from '../../cascade/contract.ts';
+import { Later } from '../../cascade/later.ts';
 import type { Tx } from '../../db/database.ts';
 import { minorAt, readServer } from './child.ts';
 import type { ServerDependencies } from './dependencies.ts';
@@ -180,9 +181,13 @@ async function perform(
     case 'resize': {
       const flavor = await context.ensure('flavor', String(body.flavorRef));
       const { disk_config } = body;
-      return act(context, row, entry, {
+      const size = {
         flavorRef: flavor.child_id,
         ...(disk_config === undefined ? {} : { 'OS-DCF:diskConfig': disk_config }),
+      };
+      return act(context, row, entry, size).catch(async (error: unknown) => {
+        const isStale = isRefusal(error) && (await context.recheck('flavor', String(body.flavorRef)));
+        throw isStale ? new Later(0, 'the flavor that was matched in the child serves no more') : error;
       });
     }
     case 'rebuild':

@@ -4,6 +4,7 @@
  */
 import { sql } from 'kysely';
 import type { ChildContext, Progress } from '../../cascade/contract.ts';
+import { Later } from '../../cascade/later.ts';
 import { Gone, SETTLE_MS } from '../../cascade/replicas.ts';
 import { CloudError } from '../../openstack/error.ts';
 import { findByMark, markItem, markTag, minorAt, takesTags } from './child.ts';
@@ -171,14 +172,16 @@ async function post(
     if (rows[0] !== undefined) await rememberChildRequest(db.query, rows[0].id, answer.headers);
     return answer.body.server.id;
   } catch (error) {
+    const isStale = isRefusal(error) && (await context.recheck('flavor', row.flavor_id));
     // Nothing came to be where the call never left, or was clearly refused as too much: no need to wait and look.
-    if (error instanceof CloudError && !error.uncertain && error.transient) {
+    if (isStale || (error instanceof CloudError && !error.uncertain && error.transient)) {
       await db.transaction(async (tx) => {
         const current = await serverStore.lock(tx, row.id);
         if (current !== undefined && current.child_id === null)
           await changeQuietly(tx, current, { create_sent_at: null });
       });
     }
+    if (isStale) throw new Later(0, 'the flavor that was matched in the child serves no more');
     throw error;
   }
 }
