@@ -1,6 +1,7 @@
 /** What a child holds, and what it was asked: seen from the child itself. */
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { api, list } from './rest.ts';
 import { stage } from './stage.ts';
 import { keyOf, type Leftover, leftovers, TESTBED_HOME } from './testbed.ts';
 import { until } from './until.ts';
@@ -22,14 +23,19 @@ export async function nothingLeft(options: { except?: readonly string[]; timeout
   );
 }
 
-/** What the children hold that was not there before: `child1 server` and the like, with the objects. */
+/**
+ * What the children hold that was not there before: `child1 server` and the like, with the objects. The projects of
+ * tenants that the parent still has, its administrators' too, are there to stay.
+ */
 export async function ours(except: readonly string[] = []): Promise<Record<string, Leftover[]>> {
+  const tenants = new Set((await list(api('admin'), 'identity', '/projects', 'projects')).map(({ id }) => id));
+  const isMirrored = (kind: string, item: Leftover) => kind === 'project' && tenants.has(item.name ?? '');
   const found = Object.entries(await leftovers('child1', 'child2')).flatMap(([cloud, kinds]) =>
     Object.entries(kinds)
       .filter(([kind]) => !except.includes(kind))
       .map(([kind, items]): [string, Leftover[]] => [
         `${cloud} ${kind}`,
-        items.filter((item) => !stage.before[cloud]?.includes(keyOf(kind, item))),
+        items.filter((item) => !isMirrored(kind, item) && !stage.before[cloud]?.includes(keyOf(kind, item))),
       ]),
   );
   return Object.fromEntries(found.filter(([, items]) => items.length > 0));
