@@ -160,6 +160,8 @@ export interface Capacity {
   readonly local_gb: number;
   readonly local_gb_used: number;
   readonly running_vms: number;
+  /** What a host of it says of how long it has been up, in the words of `uptime`; undefined where none says. */
+  readonly uptime?: string | undefined;
 }
 
 /** A proxy as the admin lists show it: host is the child's name, binary e.g. `nova-compute`. */

@@ -3,6 +3,8 @@ import { type Call, route, type Service } from './http.ts';
 import { hostUsage } from './server-life.ts';
 import { micros, newId, type Row, rowOf, SimFault, textOf, type World } from './world.ts';
 
+const UPTIME = ' 13:05:24 up 13 min,  0 user,  load average: 0.73, 1.16, 0.82\n';
+
 export function addHosts(world: World, service: Service): void {
   const { computeServices } = world.state;
   for (const zone of world.zones) {
@@ -117,7 +119,7 @@ export function addHosts(world: World, service: Service): void {
       service: { id: id ?? '', host: host ?? '', disabled_reason: disabled_reason ?? null },
     };
     // Nova shows a host's figures up to 2.87 and its uptime from there on.
-    if (call.minor >= 88) view['uptime'] = ' 13:05:24 up 13 min,  0 user,  load average: 0.73, 1.16, 0.82\n';
+    if (call.minor >= 88) view['uptime'] = UPTIME;
     else Object.assign(view, figures(hostUsage(world, textOf(host)), 1), { cpu_info: { arch: 'x86_64' } });
     return view;
   };
@@ -142,6 +144,18 @@ export function addHosts(world: World, service: Service): void {
         status,
       });
       return { status: 200, body: { hypervisors: rows.map(pick) } };
+    },
+    listPolicy,
+  );
+  route(
+    service,
+    'GET',
+    '/os-hypervisors/:id/uptime',
+    (call) => {
+      const row = hosts().find((one) => one['hypervisorId'] === call.params['id']);
+      if (call.minor >= 88 || row === undefined) throw new SimFault(404, 'The resource could not be found.');
+      const { id = '', hypervisor_hostname = '', state = '', status = '' } = hypervisor(call, row);
+      return { status: 200, body: { hypervisor: { id, hypervisor_hostname, state, status, uptime: UPTIME } } };
     },
     listPolicy,
   );

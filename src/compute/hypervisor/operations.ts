@@ -45,7 +45,7 @@ const NO_CAPACITY: Capacity = {
   running_vms: 0,
 };
 
-function sizes(capacity: Capacity) {
+function sizes({ uptime: _, ...capacity }: Capacity) {
   return {
     ...capacity,
     free_ram_mb: capacity.memory_mb - capacity.memory_mb_used,
@@ -77,7 +77,8 @@ function view(host: Host, version: number, detail: boolean, servers?: readonly S
       Object.assign(shown, sizes(host.capacity ?? NO_CAPACITY));
       shown.cpu_info = version >= CPU_OBJECT_SINCE ? {} : '';
     } else {
-      shown.uptime = null;
+      // As Nova: nobody knows it of a host that is down.
+      shown.uptime = host.up ? (host.capacity?.uptime ?? null) : null;
     }
   }
   if (servers !== undefined && (servers.length > 0 || version >= SERVERS_ALWAYS_SINCE)) shown.servers = servers;
@@ -183,10 +184,13 @@ export function hypervisorOperations({ db, cascade }: ComputeDependencies): Oper
       until: SIZES_UNTIL,
       policy: rule('uptime'),
       status: 200,
-      summary: 'Show how long a hypervisor has been up',
+      summary: 'Show how long a hypervisor has been up, as the first host of the child that is up tells',
       handle: async (call) => {
-        await byId(call);
-        throw notImplemented('The requested functionality is not supported.');
+        const host = await byId(call);
+        if (!host.up) throw badRequest(`Compute service of ${host.host} is unavailable at this time.`);
+        const uptime = host.capacity?.uptime;
+        if (uptime === undefined) throw notImplemented('The requested functionality is not supported.');
+        return { hypervisor: { ...view(host, call.context.version, false), uptime } };
       },
     }),
     operation({

@@ -79,9 +79,31 @@ describe('hypervisors', () => {
     expect(hypervisor_statistics).toMatchObject({ count: 2, vcpus: 1000 });
     expect((await call('admin', 'GET', '/os-hypervisors/statistics')).status).toBe(404);
     const shown = (await call('admin', 'GET', `/os-hypervisors/${east.id}`)).body.hypervisor;
-    expect(shown).toMatchObject({ uptime: null, service: { host: 'east' } });
+    expect(shown).toMatchObject({ uptime: expect.stringContaining(' up '), service: { host: 'east' } });
     expect(shown).not.toHaveProperty('vcpus');
+    expect((await call('admin', 'GET', `/os-hypervisors/${west.id}`)).body.hypervisor).toMatchObject({ uptime: null });
     expect((await call('alice', 'GET', '/os-hypervisors')).status).toBe(403);
+  });
+
+  it('tell how long they have been up as a host of the child does', async () => {
+    await capacityFeed(cascade).round(cascade.context('east'), undefined);
+    const { body } = await call('admin', 'GET', '/os-hypervisors');
+    const [east, west] = body.hypervisors as { id: string }[];
+    const uptimeOf = (id = '') => call('admin', 'GET', `/os-hypervisors/${id}/uptime`, undefined, 87);
+    const answer = await uptimeOf(east?.id);
+    expect(answer.body.hypervisor).toEqual({
+      id: east?.id,
+      hypervisor_hostname: 'east',
+      state: 'up',
+      status: 'enabled',
+      uptime: expect.stringContaining(' up '),
+    });
+    expect((await uptimeOf(west?.id)).status).toBe(501);
+    expect((await call('admin', 'GET', `/os-hypervisors/${east?.id}/uptime`)).status).toBe(404);
+    await sql`update children set up = false where name = 'east'`.execute(db.query);
+    expect((await uptimeOf(east?.id)).status).toBe(400);
+    expect((await call('admin', 'GET', `/os-hypervisors/${east?.id}`)).body.hypervisor.uptime).toBeNull();
+    await sql`update children set up = true where name = 'east'`.execute(db.query);
   });
 
   it('are searched, paged and listed with servers', async () => {
