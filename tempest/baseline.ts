@@ -27,9 +27,14 @@ export function readBaseline(service: Service, regex: string): Run {
   return { tests: [...outcomes.keys()], outcomes, duration_ms: 0 };
 }
 
-/** Puts a run in the place of the service's part of the baseline. */
-export function writeBaseline(service: Service, run: Run): void {
-  const others = (file: string) => linesOf(file).filter((line) => !isOf(line, service));
+/**
+ * Puts a run in the place of the service's part of the baseline.
+ * @param whole whether it was of all of the service's tests: then those that are no more go; else only those run change
+ */
+export function writeBaseline(service: Service, run: Run, whole: boolean): void {
+  const ran = new Set(run.tests);
+  const isReplaced = (line: string) => (whole ? isOf(line, service) : ran.has(line.replace(/: .*$/, '')));
+  const others = (file: string) => linesOf(file).filter((line) => !isReplaced(line));
   for (const [verdict, file] of Object.entries(FILES)) {
     const own = [...run.outcomes].filter(([, outcome]) => outcome.verdict === verdict).map(([test]) => test);
     write(file, [...others(file), ...own]);

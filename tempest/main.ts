@@ -64,7 +64,7 @@ async function main(options: Options): Promise<number> {
   try {
     if (options.child) {
       atChild = await runAt(child, extensions, tempests, options);
-      if (options.writeBaseline) writeBaseline(options.service, atChild);
+      if (options.writeBaseline) writeBaseline(options.service, atChild, options.whole);
     } else if (options.baseline) atChild = readBaseline(options.service, options.regex);
     if (atChild !== undefined) lines.push(...summary('the child', atChild, options.service));
     if (options.child) lines.push(...(await conformanceOf(child, options)));

@@ -10,11 +10,13 @@ export interface Options {
   readonly service: Service;
   /** Which tests, as Tempest's own --regex; by default all of the service's API tests. */
   readonly regex: string;
+  /** Whether these are all of the service's. */
+  readonly whole: boolean;
   readonly child: boolean;
   readonly parent: boolean;
   /** The outcome at the child is that of testbed/tempest-baseline, and no run. */
   readonly baseline: boolean;
-  /** The run at the child becomes the service's part of testbed/tempest-baseline. */
+  /** The run at the child goes into testbed/tempest-baseline. */
   readonly writeBaseline: boolean;
   readonly concurrency: number;
   /** Folder of a recording proxy that is put before the clouds; see the README. */
@@ -30,7 +32,7 @@ export const USAGE = `npm run tempest -- --service ${SERVICES.join('|')} [option
   --child-only          run at the child and not at the parent
   --parent-only         run at the parent and not at the child
   --baseline            compare with testbed/tempest-baseline instead of a run at the child
-  --write-baseline      with --child-only: make the run the service's part of testbed/tempest-baseline
+  --write-baseline      with --child-only: put the run into testbed/tempest-baseline
   --concurrency N       tests at a time (default 2)
   --conformance FOLDER  put the recording proxy of FOLDER before the clouds and print its report
   --plugin FOLDER       a Python folder with a Tempest plugin, for --regex to name its tests
@@ -67,8 +69,8 @@ export function readOptions(args: readonly string[]): Options {
   const childOnly = values['child-only'];
   const parentOnly = values['parent-only'];
   if (childOnly && (parentOnly || values.baseline)) throw new UsageError('--child-only leaves nothing to compare with');
-  if (values['write-baseline'] && (!childOnly || values.regex !== undefined)) {
-    throw new UsageError('--write-baseline goes with --child-only and without --regex');
+  if (values['write-baseline'] && !childOnly) {
+    throw new UsageError('--write-baseline goes with --child-only');
   }
   const conformance = values.conformance === undefined ? undefined : resolve(values.conformance);
   if (conformance !== undefined && !existsSync(join(conformance, 'proxy.mjs'))) {
@@ -76,6 +78,7 @@ export function readOptions(args: readonly string[]): Options {
   }
   return {
     service,
+    whole: values.regex === undefined,
     regex: values.regex ?? `^tempest\\.api\\.${service}\\.`,
     child: !parentOnly && !values.baseline,
     parent: !childOnly,

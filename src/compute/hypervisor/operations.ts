@@ -45,7 +45,8 @@ const NO_CAPACITY: Capacity = {
   running_vms: 0,
 };
 
-function sizes({ uptime: _, ...capacity }: Capacity) {
+function sizes(known: Capacity) {
+  const { uptime: _, ...capacity } = known;
   return {
     ...capacity,
     free_ram_mb: capacity.memory_mb - capacity.memory_mb_used,
