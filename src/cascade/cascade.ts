@@ -9,6 +9,7 @@ import type { Cascade, ChildConfig, ChildContext, Feed, HostedKind, Progress, Re
 import { type Lane, startLane } from './lane.ts';
 import { startMonitor } from './monitor.ts';
 import { projectKind, scopeOf } from './project.ts';
+import { isCloudAdmin } from './rights.ts';
 import { createReplicas, Gone } from './replicas.ts';
 import { processLock, releaseDead, sweep } from './sweep.ts';
 import { type Sync, startSync } from './sync.ts';
@@ -157,7 +158,9 @@ export async function createCascade(options: CascadeOptions): Promise<RunningCas
       api,
       log,
       seen: async (up, changed) => {
-        await children.seen(name, up);
+        // What the token says; a child that issues none shows it when it does.
+        const isAdmin = up ? await isCloudAdmin(api).catch(() => undefined) : undefined;
+        await children.seen(name, up, isAdmin);
         if (up && changed) {
           await dueNow(db.query, name);
           lane.wake();

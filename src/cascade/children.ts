@@ -19,8 +19,8 @@ export interface Children {
     change: Partial<Pick<ProxyService, 'enabled' | 'disabled_reason' | 'forced_down'>>,
   ): Promise<void>;
   setCapacity(query: Queryable, child: string, capacity: Capacity): Promise<void>;
-  /** The child answered, or it did not. */
-  seen(child: string, up: boolean): Promise<void>;
+  /** The child answered, or it did not; and whether the account is an administrator there, where that was seen. */
+  seen(child: string, up: boolean, isAdmin?: boolean): Promise<void>;
   schedule(query: Queryable, want: ScheduleRequest): Promise<Placement | undefined>;
 }
 
@@ -121,9 +121,10 @@ export function createChildren(
         .where('name', '=', child)
         .execute();
     },
-    async seen(child, up) {
+    async seen(child, up, isAdmin) {
       const seen_at = up ? sql`clock_timestamp()` : sql`seen_at`;
-      await sql`update children set up = ${up}, seen_at = ${seen_at} where name = ${child}`.execute(db.query);
+      await sql`update children set up = ${up}, seen_at = ${seen_at}, is_admin = coalesce(${isAdmin ?? null}, is_admin)
+        where name = ${child}`.execute(db.query);
     },
     async schedule(query, want) {
       const result = await sql<Candidate>`

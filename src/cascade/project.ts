@@ -7,7 +7,7 @@
  */
 import { sql } from 'kysely';
 import type { Queryable } from '../db/database.ts';
-import type { CloudApi, CloudScope } from '../openstack/contract.ts';
+import type { CloudScope } from '../openstack/contract.ts';
 import type { ChildConfig, ChildContext, ReplicaKind } from './contract.ts';
 
 export const PROJECT = 'project';
@@ -176,9 +176,4 @@ export async function scopeOf(
     case 'mirrored':
       return { projectId: (await context.ensure(PROJECT, projectId)).child_id };
   }
-}
-
-/** True where the account may see and make things for every project of the child. */
-export async function isCloudAdmin(api: CloudApi): Promise<boolean> {
-  return (await api.account()).roles.includes('admin');
 }

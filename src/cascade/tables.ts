@@ -11,6 +11,7 @@ declare module '../db/tables.ts' {
       tenancy: string;
       up: Generated<boolean>;
       seen_at: string | null;
+      is_admin: boolean | null;
       capacity: Capacity | null;
       created_at: Generated<string>;
     };

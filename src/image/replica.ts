@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import { sql } from 'kysely';
 import type { ChildContext, Found, Replica, ReplicaKind } from '../cascade/contract.ts';
-import { isCloudAdmin } from '../cascade/project.ts';
+import { isCloudAdmin } from '../cascade/rights.ts';
 import { CloudError, type CloudScope } from '../openstack/contract.ts';
 import { openData } from './download.ts';
 import { type ImageRow, images } from './resource.ts';

@@ -2,7 +2,7 @@
 import { sql } from 'kysely';
 import type { Cascade, ChildConfig, ChildContext, Feed } from '../cascade/contract.ts';
 import { json } from '../db/database.ts';
-import { isCloudAdmin } from '../cascade/project.ts';
+import { isCloudAdmin } from '../cascade/rights.ts';
 import type { CloudApi } from '../openstack/contract.ts';
 import { type AbilityFacts, MAX_ROUTES } from './ability.ts';
 

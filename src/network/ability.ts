@@ -16,7 +16,8 @@ export type Capability =
   | 'qos'
   | 'port_forwarding'
   | 'extra_dhcp_options'
-  | 'floating_ips';
+  | 'floating_ips'
+  | 'gateways_without_snat';
 
 /** What a child's networking says of itself. */
 export interface AbilityFacts {
@@ -116,6 +117,11 @@ const REQUIREMENTS: Readonly<Record<Capability, Requirement>> = {
     what: 'floating IPs',
     extensions: ['router'],
     refused: ({ chooses_addresses }) => (chooses_addresses === false ? adminOnly('addresses be chosen') : undefined),
+  },
+  gateways_without_snat: {
+    what: 'gateways without SNAT',
+    extensions: ['router'],
+    refused: ({ chooses_addresses }) => (chooses_addresses === false ? adminOnly('SNAT be turned off') : undefined),
   },
   extra_dhcp_options: { what: 'extra DHCP options', extensions: ['extra_dhcp_opt'] },
 };

@@ -7,6 +7,7 @@ import { network as convention } from '../http/conventions.ts';
 import { conflict } from '../http/fault.ts';
 import type { Operation, RequestContext } from '../http/service.ts';
 import type { Crud, Given } from '../resource/crud.ts';
+import { refuseUnable } from './able.ts';
 import { withAddressScopes } from './address-scope/network-scopes.ts';
 import { dnsDomainOf } from './dns/dns-name.ts';
 import { invalidInput, networkNotFound } from './network-fault.ts';
@@ -74,6 +75,7 @@ export function networkCrud(parts: NetworkParts): Crud<NetworkRow> {
     },
     updating: async (row, given, context, tx) => {
       await usePolicy(tx, context, { kind: 'network', id: row.id }, given.qos_policy_id, row.qos_policy_id);
+      if (given.qos_policy_id !== row.qos_policy_id) await refuseUnable(tx, [row.child], given);
       refuseProviderChange(row, given);
       refuseMtu(given.mtu, physicalOf(topology, row)?.mtu ?? TENANT_MTU);
       const {
@@ -106,6 +108,7 @@ async function completeNetwork(tx: Tx, parts: NetworkParts, given: Given<Network
   if (given.external === true && given.is_default === true) await refuseSecondDefault(tx, id);
   const hints = given.availability_zone_hints ?? [];
   const plan = await planNetwork(tx, parts, given, hints);
+  await refuseUnable(tx, [plan.child], { qos_policy_id });
   const { columns, physical } = await takeSegment(tx, id, plan.segment);
   const zones =
     physical === undefined ? plan.zones : await zonesOfChildren(tx, parts.cascade, (await joinedBy(tx, physical)).able);
@@ -150,6 +153,7 @@ function refuseMtu(mtu: number | undefined, mtu_max: number): void {
  * Has a network be in a child: binds a tenant network that is nowhere yet to it, and stretches one that may be in
  * several children to one more.
  * @returns false where it lives in another one already, or the child has no part in its physical network
+ * @throws Fault 409 where the child cannot have what the network asks for
  */
 export async function bindNetwork(tx: Tx, parts: StretchedParts, networkId: string, child: string): Promise<boolean> {
   const { cascade } = parts;
@@ -160,6 +164,7 @@ export async function bindNetwork(tx: Tx, parts: StretchedParts, networkId: stri
     if (isNew === true) await routersFollowNetwork(tx, parts, networkId);
     return isNew !== undefined;
   }
+  if (row !== undefined && !row.external) await refuseUnable(tx, [child], row);
   const zones = await cascade.zones(tx);
   const served = zones.filter(({ children }) => children.includes(child)).map(({ name }) => name);
   // Not `updated_at` nor the revision: where it lives is no change of the network.

@@ -6,6 +6,7 @@ import { network as convention } from '../http/conventions.ts';
 import { conflict } from '../http/fault.ts';
 import type { Call, Operation, PolicyRule, RequestContext } from '../http/service.ts';
 import { crudOperations, type Given } from '../resource/crud.ts';
+import { refuseUnable } from './able.ts';
 import { allocateAddresses, type FixedIpRequest, releaseSome } from './address-allocation.ts';
 import { normalAddress, normalMac, parseCidr } from './address-range.ts';
 import { dnsDomainOf, dnsNameOf } from './dns/dns-name.ts';
@@ -111,6 +112,7 @@ async function newPort(given: Given<PortRow>, context: RequestContext, tx: Tx) {
     throw convention.refusal('create_port');
   enforceAttributes('create', given, network, context);
   await usePolicy(tx, context, { kind: 'port', id: 'None' }, given.qos_policy_id);
+  await refuseUnable(tx, [network.child], given);
   return completePort(tx, {
     project_id: projectOf(context, given.project_id),
     network,
@@ -177,6 +179,7 @@ async function changedPort(
   enforceAttributes('update', asked, network, context);
   const patch: Given<PortRow> = { ...asked };
   await usePolicy(tx, context, { kind: 'port', id: row.id }, asked.qos_policy_id, row.qos_policy_id);
+  await refuseUnable(tx, [row.child ?? network.child], asked);
   if (asked.qos_policy_id != null) patch.qos_known = true;
   // None asks for another one.
   if (asked.mac_address === null) patch.mac_address = await newMac(tx, row, undefined);

@@ -75,6 +75,8 @@ export function routerCrud(parts: EdgeParts): Crud<Router> {
       const leadsElsewhere =
         row.gateway_network_id !== before.gateway_network_id ||
         row.distributed !== before.distributed ||
+        row.gateway_qos_policy_id !== before.gateway_qos_policy_id ||
+        row.external_gateway_info?.enable_snat !== before.external_gateway_info?.enable_snat ||
         JSON.stringify(row.routes) !== JSON.stringify(before.routes);
       return leadsElsewhere ? joinRouter(tx, parts, row.id, options) : cascade.revise(tx, 'router', row.id, options);
     },

@@ -4,6 +4,7 @@ import type { Cascade } from '../cascade/contract.ts';
 import type { Queryable, Tx } from '../db/database.ts';
 import { badRequest, conflict, Fault, forbidden } from '../http/fault.ts';
 import type { RequestContext } from '../http/service.ts';
+import { refuseUnable } from './able.ts';
 import { callersProject } from './network-project.ts';
 import { countQuota } from './network-quota.ts';
 import { type NetworkRow, networkStore } from './network-resource.ts';
@@ -40,6 +41,7 @@ export async function attachPorts(
   const first = await nextIndex(tx, to.server_id);
   const given = requests.flatMap(({ port_id }) => port_id ?? []);
   const held = await takeGiven(tx, given);
+  for (const port of held.values()) await refuseUnable(tx, [to.child], port);
   if (!(await followServer(tx, parts, given, to.child))) throw apart();
   const bound = {
     device_id: to.server_id,

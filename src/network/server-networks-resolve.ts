@@ -3,6 +3,7 @@ import { sql, type SqlBool } from 'kysely';
 import type { Queryable } from '../db/database.ts';
 import { badRequest, conflict, type Fault, forbidden } from '../http/fault.ts';
 import type { RequestContext } from '../http/service.ts';
+import { unableFor } from './able.ts';
 import { normalAddress, parseAddress, parseCidr, usable } from './address-range.ts';
 import { callersProject, visibleNetworks } from './network-project.ts';
 import { type NetworkRow, networkStore } from './network-resource.ts';
@@ -22,13 +23,17 @@ export async function resolveNetworks(
   context: RequestContext,
   wanted: readonly NetworkRequest[] | 'auto' | 'none' | undefined,
 ): Promise<ResolvedNetworks> {
-  if (wanted === 'none') return { requests: [], children: undefined };
+  if (wanted === 'none') return { requests: [], children: undefined, refusals: new Map() };
   const asked = wanted === 'auto' || wanted === undefined || wanted.length === 0 ? 'any' : wanted;
-  const { requests, networks } =
-    asked === 'any' ? await onlyNetwork(query, context, wanted === 'auto') : await named(query, context, asked);
+  const {
+    requests,
+    networks,
+    ports: given,
+  } = asked === 'any' ? await onlyNetwork(query, context, wanted === 'auto') : await named(query, context, asked);
   for (const network of networks) refuseUnusable(network);
   await checkAddresses(query, context, requests);
-  const [ports, ...possible] = await Promise.all([
+  const [{ able, refusals }, ports, ...possible] = await Promise.all([
+    unableFor(query, [...networks, ...given]),
     placesToStay(
       query,
       requests.flatMap(({ port_id }) => port_id ?? []),
@@ -36,12 +41,19 @@ export async function resolveNetworks(
     ...networks.map((network) => childrenForServer(query, topology, network)),
     ...networks.map((network) => childrenWithinReach(query, topology, network)),
   ]);
-  return { requests, children: childrenOf(ports, possible) };
+  const children = childrenOf(ports, possible);
+  if (able === undefined) return { requests, children, refusals };
+  const left = children === undefined ? able : children.filter((child) => able.includes(child));
+  // Wherever the networks and ports could be, they cannot have what they ask for.
+  const [refusal] = refusals.values();
+  if (left.length === 0 && refusal !== undefined) throw refusal;
+  return { requests, children: left, refusals };
 }
 
 interface Resolved {
   readonly requests: readonly ResolvedRequest[];
   readonly networks: readonly NetworkRow[];
+  readonly ports: readonly PortRow[];
 }
 
 /** Whether there is a network that a server may be on without naming it. */
@@ -71,11 +83,12 @@ async function onlyNetwork(query: Queryable, context: RequestContext, auto: bool
   }
   if (network === undefined) {
     if (auto) throw badRequest(`Unable to automatically allocate a network for project ${project}`);
-    return { requests: [], networks: [] };
+    return { requests: [], networks: [], ports: [] };
   }
   return {
     requests: [{ network_id: network.id, port_id: undefined, fixed_ip: undefined, tag: undefined }],
     networks: [network],
+    ports: [],
   };
 }
 
@@ -102,7 +115,7 @@ async function named(query: Queryable, context: RequestContext, wanted: readonly
       throw network.external ? externalForbidden(network_id) : networkUnknown(network_id);
     }
   }
-  return { requests, networks: [...networks.values()] };
+  return { requests, networks: [...networks.values()], ports: [...ports.values()] };
 }
 
 async function portsNamed(

@@ -4,6 +4,7 @@
  */
 import type { ChildContext } from '../cascade/contract.ts';
 import type { Queryable, Tx } from '../db/database.ts';
+import type { Fault } from '../http/fault.ts';
 import type { RequestContext } from '../http/service.ts';
 
 /** One entry of a boot's `networks`, or one interface to attach. */
@@ -26,6 +27,8 @@ export interface ResolvedNetworks {
   readonly requests: readonly ResolvedRequest[];
   /** Children that can host all of them; undefined: any. Never empty: nowhere is a fault of `resolve`. */
   readonly children: readonly string[] | undefined;
+  /** Why children that are not among them could not have what these networks and ports ask for, as a fault to be thrown. */
+  readonly refusals: ReadonlyMap<string, Fault>;
 }
 
 /** A server's port, as its addresses and interfaces are shown. */

@@ -9,6 +9,7 @@ import { sql } from 'kysely';
 import type { ChildContext, HostedKind, Progress } from '../cascade/contract.ts';
 import { Later } from '../cascade/later.ts';
 import { SETTLE_MS, SETTLE_REMOVAL_MS } from '../cascade/replicas.ts';
+import { mayAdminister } from '../cascade/rights.ts';
 import type { Queryable, Tx } from '../db/database.ts';
 import { type CloudCall, CloudError } from '../openstack/contract.ts';
 import type { Store } from '../resource/store.ts';
@@ -204,7 +205,8 @@ async function remove<R extends HostedRow, C extends ChildRecord>(
   const path = `/${of.collection}/${childId}`;
   const isSent = (row as { delete_sent?: boolean }).delete_sent === true;
   if (!isSent) {
-    const isForced = of.forcedDelete(row);
+    // Only administrators may force it; the plain one goes as far as their child lets it.
+    const isForced = of.forcedDelete(row) && (await mayAdminister(query, row.child));
     try {
       const answer = await call(context, row, {
         ...(isForced

@@ -12,9 +12,10 @@ const LOST: Readonly<Record<Exclude<Capability, 'transit' | 'stretched'>, string
   address_groups: `nothing within bounds: each prefix is a rule of its own there, at most ${PREFIXES_MAX} for a group`,
   tags: 'nothing that they see: tags are kept by the parent',
   trunks: 'trunks on servers in its zones: refused',
-  qos: 'QoS policies on networks, ports and floating IPs in its zones',
+  qos: 'QoS policies on networks, ports, gateways and floating IPs in its zones: refused',
   port_forwarding: 'port forwarding of floating IPs in its zones: refused',
   floating_ips: 'floating IPs in its zones: refused',
+  gateways_without_snat: 'routers without SNAT in its zones: refused',
   extra_dhcp_options: 'extra DHCP options of ports in its zones',
 };
 

@@ -1,6 +1,6 @@
 /** Reads each child's own statistics, by which the scheduler weighs and the hypervisor list shows sizes. */
 import type { Capacity, Cascade, ChildContext, Feed } from '../../cascade/contract.ts';
-import { isCloudAdmin } from '../../cascade/project.ts';
+import { isCloudAdmin } from '../../cascade/rights.ts';
 import type { CloudAnswer } from '../../openstack/contract.ts';
 
 const IDLE_MS = 30_000;

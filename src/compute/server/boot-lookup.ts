@@ -211,7 +211,10 @@ export interface PlaceRequest {
   readonly exclude?: readonly string[] | undefined;
 }
 
-/** Chooses the child; undefined where none is left, which Nova answers with a server in ERROR. */
+/**
+ * Chooses the child; undefined where none is left, which Nova answers with a server in ERROR.
+ * @throws Fault 400 for an unknown host, 409 where all that is left cannot have what the networks and ports ask for
+ */
 export async function place(
   query: Queryable,
   { cascade }: Pick<ServerDependencies, 'cascade'>,
@@ -228,10 +231,19 @@ export async function place(
   if (host !== undefined && !(await cascade.children(query)).some(({ name }) => name === host)) {
     throw badRequest(`Compute host ${host} could not be found.`);
   }
-  if (among?.length === 0) return undefined;
   const { vcpus, ram, disk } = resolved.flavor;
   const size = { vcpus, memory_mb: ram, local_gb: disk };
-  return cascade.schedule(query, { zone, binary: 'nova-compute', among, exclude, ...size });
+  const choose = (children: readonly string[] | undefined): Promise<Placement | undefined> =>
+    cascade.schedule(query, { zone, binary: 'nova-compute', among: children, exclude, ...size });
+  const chosen = among?.length === 0 ? undefined : await choose(among);
+  const { refusals } = resolved.networks;
+  // What a group leaves is not all that there is.
+  if (chosen !== undefined || refusals.size === 0 || together !== undefined || exclude !== undefined) return chosen;
+  // A child that would do but for what it cannot have tells why.
+  const unable = await choose([...refusals.keys()].filter((child) => forced?.includes(child) !== false));
+  const refusal = refusals.get(unable?.child ?? '');
+  if (refusal !== undefined) throw refusal;
+  return undefined;
 }
 
 /** How many of a range the quota allows: as many as there is room for, and at least the minimum, which may then fail. */

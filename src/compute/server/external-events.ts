@@ -1,6 +1,7 @@
 /** `/os-server-external-events`: what a Neutron or Cinder tells Nova of, carried on to the Novas of the servers' children. */
 import { type TSchema, Type } from 'typebox';
 import { sql } from 'kysely';
+import { mayAdminister } from '../../cascade/rights.ts';
 import { type Operation, operation, Reply } from '../../http/service.ts';
 import type { ServerDependencies } from './dependencies.ts';
 import { askerOf } from './lookup.ts';
@@ -80,7 +81,7 @@ export function externalEventOperations(dependencies: ServerDependencies): Opera
               answers.push({ ...event, status: 'failed', code: 404 });
             } else if (TAG_REQUIRED.has(name) && tag === undefined) {
               answers.push({ ...event, status: 'failed', code: 400 });
-            } else if (row.child === null) {
+            } else if (row.child === null || !(await mayAdminister(tx, row.child))) {
               answers.push({ ...event, status: 'failed', code: 422 });
             } else {
               if (name === 'network-changed') await refreshAddresses(tx, dependencies, [row.id]);

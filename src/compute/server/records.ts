@@ -4,7 +4,9 @@
  */
 import { sql } from 'kysely';
 import { randomUUID } from 'node:crypto';
+import { ADMINISTRATORS_ONLY, mayAdminister } from '../../cascade/rights.ts';
 import type { Queryable, Tx } from '../../db/database.ts';
+import { conflict } from '../../http/fault.ts';
 import type { ServerPort } from '../../network/server-networks.ts';
 import type { ServerDependencies } from './dependencies.ts';
 import { type PendingAction, type ServerAddress, type ServerFlavor, type ServerRow, serverStore } from './resource.ts';
@@ -90,7 +92,22 @@ export async function changeQuietly(tx: Tx, row: ServerRow, patch: Partial<Serve
   return change(tx, row, { ...patch, updated_at: row.updated_at });
 }
 
-/** Puts something into the server's queue for its child, with the change that shows at once. */
+/** What Nova lets only administrators do, so that a child's lets the account do it only where it is one. */
+const ADMINISTRATORS_ACTIONS: ReadonlySet<string> = new Set([
+  'migrate',
+  'os-migrateLive',
+  'evacuate',
+  'end_migration',
+  'injectNetworkInfo',
+  'os-resetState',
+  'shelveOffload',
+  'swap_volume',
+]);
+
+/**
+ * Puts something into the server's queue for its child, with the change that shows at once.
+ * @throws Fault 409 for what the child lets only administrators do, where the account is none
+ */
 export async function enqueue(
   tx: Tx,
   dependencies: ServerDependencies,
@@ -106,6 +123,9 @@ export async function enqueue(
     readonly migration?: MigrationRecord;
   },
 ): Promise<ServerRow> {
+  if (ADMINISTRATORS_ACTIONS.has(wanted.action) && !(await mayAdminister(tx, row.child))) {
+    throw conflict(`Cannot '${wanted.record ?? wanted.action}' instance ${row.id}: ${ADMINISTRATORS_ONLY}.`);
+  }
   const record_id = wanted.record === null ? 0 : await recordAction(tx, row.id, wanted.record, asker, wanted.migration);
   const entry: PendingAction = {
     key: randomUUID(),

@@ -14,6 +14,7 @@ import { sql, type SqlBool } from 'kysely';
 import type { Cascade } from '../../cascade/contract.ts';
 import type { Queryable, Tx } from '../../db/database.ts';
 import { badRequest, conflict, type Fault } from '../../http/fault.ts';
+import { refuseUnable } from '../able.ts';
 import { abilitiesOf, type ChildAbility } from '../ability.ts';
 import { parseCidr, usable, formatAddress } from '../address-range.ts';
 import { allocateAddresses } from '../address-allocation.ts';
@@ -81,7 +82,7 @@ export async function transitOf(query: Queryable, routerId: string): Promise<Tra
  * Has the router be in every child where it has an interface, and in no other, its copies joined where there are several.
  * To be called in the transaction of every change to where a router is or what it leads to, its row locked. Twice: the
  * second changes nothing but the revision.
- * @throws Fault 409 where the children cannot be joined, 400 `RoutesExhausted` where a child's router could not hold the
+ * @throws Fault 409 where the children cannot be joined, or one of them cannot have the gateway as it is asked for, 400 `RoutesExhausted` where a child's router could not hold the
  *   routes; nothing is to be committed then
  */
 export async function joinRouter(
@@ -94,6 +95,7 @@ export async function joinRouter(
   const router = await routers.find(tx, routerId);
   if (router === undefined) return;
   const reach = await reachOf(tx, routerId);
+  await refuseUnable(tx, reach.children, router.external_gateway_info ?? {});
   const transit = await transitOf(tx, routerId);
   let current = transit;
   if (isApart(router, reach)) {

@@ -1,5 +1,6 @@
 /** The snapshots API. */
 import { Type } from 'typebox';
+import { ADMINISTRATORS_ONLY, mayAdminister } from '../../cascade/rights.ts';
 import { volume as convention } from '../../http/conventions.ts';
 import { badRequest } from '../../http/fault.ts';
 import { type Operation, operation, Reply, type RequestContext } from '../../http/service.ts';
@@ -175,7 +176,9 @@ export function snapshotOperations(core: VolumeCore): Operation[] {
         const child = await db.transaction(async (tx) => {
           const row = await lockSnapshot(tx, context, params.snapshot_id as string);
           if (row.child_id === null) await snapshots.update(tx, row.id, { status }, { revise: false });
-          else await assignSnapshot(core, tx, row, { status, task: 'reset' }, context.requestId);
+          else if (!(await mayAdminister(tx, row.child))) {
+            throw badRequest(`The status of snapshot ${row.id} cannot be reset: ${ADMINISTRATORS_ONLY}.`);
+          } else await assignSnapshot(core, tx, row, { status, task: 'reset' }, context.requestId);
           return row.child;
         });
         cascade.poke(child);

@@ -1,5 +1,6 @@
 /** What may be done to a volume once it is there; each in the caller's transaction, for the proxy to carry out. */
 import { sql } from 'kysely';
+import { ADMINISTRATORS_ONLY, mayAdminister } from '../../cascade/rights.ts';
 import type { Tx } from '../../db/database.ts';
 import { conflict } from '../../http/fault.ts';
 import type { RequestContext } from '../../http/service.ts';
@@ -84,7 +85,7 @@ export async function extendVolume(core: VolumeCore, tx: Tx, context: RequestCon
   await count(tx, row.project_id, await typeName(tx, row.volume_type_id), { gigabytes: size - row.counted_gb });
 }
 
-/** What an admin says a volume's state is, here and in the child. */
+/** What an admin says a volume's state is, here and in the child. @throws Fault 400 where the account there is none */
 export async function resetVolume(
   core: VolumeCore,
   tx: Tx,
@@ -92,6 +93,9 @@ export async function resetVolume(
   row: Volume,
   to: Readonly<Record<string, string>>,
 ): Promise<void> {
+  if (row.child_id !== null && !(await mayAdminister(tx, row.child))) {
+    throw invalidVolume(`The status of volume ${row.id} cannot be reset: ${ADMINISTRATORS_ONLY}.`);
+  }
   const status = to.status === undefined ? {} : { status: to.status };
   if (to.attach_status === 'detached') {
     const ended = await tx
