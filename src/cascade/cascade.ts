@@ -5,7 +5,16 @@ import type { Logger } from 'pino';
 import type { Db, Lock } from '../db/database.ts';
 import type { CloudApi } from '../openstack/contract.ts';
 import { createChildren } from './children.ts';
-import type { Cascade, ChildConfig, ChildContext, Feed, HostedKind, Progress, ReplicaKind } from './contract.ts';
+import type {
+  Cascade,
+  ChildConfig,
+  ChildContext,
+  Feed,
+  HostedKind,
+  Progress,
+  ReplicaKind,
+  ReplicaReference,
+} from './contract.ts';
 import { type Lane, startLane } from './lane.ts';
 import { startMonitor } from './monitor.ts';
 import { projectKind, scopeOf } from './project.ts';
@@ -59,7 +68,7 @@ export async function createCascade(options: CascadeOptions): Promise<RunningCas
 
   await children.configure();
 
-  function context(child: string, requestId?: string): ChildContext {
+  function context(child: string, requestId?: string, note?: (use: ReplicaReference) => void): ChildContext {
     const api = apis.get(child);
     const config = configs.get(child);
     if (api === undefined || config === undefined) throw new Error(`no child is configured as ${child}`);
@@ -76,7 +85,11 @@ export async function createCascade(options: CascadeOptions): Promise<RunningCas
           if (error instanceof Gone) return {};
           throw error;
         }),
-      ensure: (kind, id) => replicas.ensure(self, kind, id),
+      async ensure(kind, id) {
+        note?.({ kind, id });
+        return replicas.ensure(self, kind, id);
+      },
+      noting: (other) => context(child, requestId, other),
       recheck: (kind, id) => replicas.recheck(self, kind, id),
       async childId(kind, id) {
         const row = await db.query

@@ -50,6 +50,8 @@ export interface ChildContext {
   scopeOfExisting(projectId: string): Promise<CloudScope>;
   /** Brings a replica to the child and to the parent's current revision; no call to the child where it is there already. */
   ensure(kind: string, id: string): Promise<Replica & { readonly child_id: string }>;
+  /** The same context, which tells what replicas it was asked to bring. */
+  noting(note: (use: ReplicaReference) => void): ChildContext;
   /**
    * After the child refused something that was done with a replica: looks whether the replica still serves, and forgets
    * one that does not. True where it was forgotten, so that the same may be tried with another.

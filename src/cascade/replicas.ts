@@ -11,6 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Db, json, type Queryable } from '../db/database.ts';
 import type { ChildContext, Found, Replica, ReplicaKind } from './contract.ts';
 import { Later } from './later.ts';
+import { dropped, isInUse, noLongerUsed, useOf } from './uses.ts';
 import { want } from './work.ts';
 import './tables.ts';
 
@@ -23,6 +24,8 @@ export const SETTLE_MS = 15_000;
 export const SETTLE_REMOVAL_MS = 300_000;
 const CLAIM_POLL_MS = 50;
 const GOING_AGAIN_MS = 500;
+/** It is due at once when who uses it is done; this is for when that is never said. */
+const IN_USE_AGAIN_MS = 3000;
 const CLAIM_PATIENCE_MS = 120_000;
 
 type Kind = ReplicaKind<{ revision: number }>;
@@ -31,8 +34,20 @@ type Stored = Replica & {
   readonly error: string | null;
   readonly settled: boolean;
   readonly neverMade: boolean;
+  readonly uses: readonly string[];
 };
 export type Present = Replica & { readonly child_id: string };
+
+type Brought = Present & Pick<Stored, 'uses'>;
+type Unmade = Omit<Stored, 'retiring' | 'error' | 'neverMade'>;
+
+/** A copy on its way: with what it was found to use of others in the child. */
+interface Bringing {
+  readonly context: ChildContext;
+  readonly kind: Kind;
+  readonly row: { readonly revision: number };
+  readonly uses: ReadonlySet<string>;
+}
 
 export interface Replicas {
   /** Brings a replica to the parent's current revision. Throws what the child said where that cannot be. */
@@ -148,46 +163,37 @@ export function createReplicas(db: Db, kinds: ReadonlyMap<string, Kind>, process
       return undefined;
     }
     if (replica.child_id !== null && replica.revision === row.revision) return replica as Present;
-    await Promise.all((kind.needs?.(row) ?? []).map((need) => context.ensure(need.kind, need.id)));
-    const present = replica.child_id === null ? await makeOrFind(context, kind, row, replica) : (replica as Present);
+    const uses = new Set<string>();
+    const noting = context.noting((use) => void uses.add(useOf(use)));
+    const bringing = { context: noting, kind, row, uses };
+    await Promise.all((kind.needs?.(row) ?? []).map((need) => noting.ensure(need.kind, need.id)));
+    const present = replica.child_id === null ? await makeOrFind(bringing, replica) : (replica as Brought);
     if (present.revision === row.revision) return present;
     try {
-      return await brought(context, kind, row, present);
+      return await brought(bringing, present);
     } catch (error) {
-      const anew = await makeAnew(context, kind, row, present, error);
-      return anew.revision === row.revision ? anew : brought(context, kind, row, anew);
+      const anew = await makeAnew(bringing, present, error);
+      return anew.revision === row.revision ? anew : brought(bringing, anew);
     }
   }
 
-  async function brought(context: ChildContext, kind: Kind, row: { revision: number }, present: Present) {
+  async function brought(bringing: Bringing, present: Brought): Promise<Brought> {
+    const { context, kind, row } = bringing;
     const detail = await kind.bring?.(context, row, present);
-    return store(present, { revision: row.revision, ...(detail ? { detail } : {}) });
+    return store(bringing, present, { revision: row.revision, ...(detail ? { detail } : {}) });
   }
 
   /**
    * A copy that was taken away behind the parent's back is made again.
    * @throws what bringing it threw, where it is still there or something else was the matter
    */
-  async function makeAnew(
-    context: ChildContext,
-    kind: Kind,
-    row: { revision: number },
-    present: Present,
-    error: unknown,
-  ): Promise<Present> {
+  async function makeAnew(bringing: Bringing, present: Brought, error: unknown): Promise<Brought> {
+    const { context, kind, row } = bringing;
     if ((error as { status?: unknown }).status !== 404) throw error;
     const there = await kind.find(context, present.resource_id, row);
     if (there?.child_id === present.child_id) throw error;
     await patch(present, { child_id: null, revision: 0, sent_at: null });
-    return makeOrFind(context, kind, row, {
-      ...present,
-      child_id: null,
-      revision: 0,
-      retiring: false,
-      error: null,
-      settled: true,
-      neverMade: true,
-    });
+    return makeOrFind(bringing, { ...present, child_id: null, revision: 0, settled: true });
   }
 
   /** One that does not is forgotten, unless it was exchanged meanwhile: the next `ensure` looks for another. */
@@ -200,25 +206,21 @@ export function createReplicas(db: Db, kinds: ReadonlyMap<string, Kind>, process
     return false;
   }
 
-  async function makeOrFind(
-    context: ChildContext,
-    kind: Kind,
-    row: { revision: number },
-    replica: Stored,
-  ): Promise<Present> {
+  async function makeOrFind(bringing: Bringing, replica: Unmade): Promise<Brought> {
+    const { context, kind, row } = bringing;
     const { resource_id: id } = replica;
     const there = await kind.find(context, id, row);
-    if (there !== undefined) return adopt(replica, there, there.current === true ? row.revision : 0);
+    if (there !== undefined) return adopt(bringing, replica, there, there.current === true);
     if (!kind.unique && !replica.settled) throw new Later(1000, 'a create of unknown outcome may still take effect');
     await patch(replica, { sent_at: sql`clock_timestamp()` });
     try {
       const made = await kind.make(context, row);
-      return await adopt(replica, made, made.current === false ? 0 : row.revision);
+      return await adopt(bringing, replica, made, made.current !== false);
     } catch (error) {
       const { status, uncertain } = error as { status?: unknown; uncertain?: unknown };
       if (status === 409) {
         const found = await kind.find(context, id, row);
-        if (found !== undefined) return adopt(replica, found, found.current === true ? row.revision : 0);
+        if (found !== undefined) return adopt(bringing, replica, found, found.current === true);
       }
       // A clear refusal made nothing, nor did what was lacking before it was sent; only silence leaves the question open.
       const isClear = error instanceof Gone || error instanceof Later || typeof status === 'number';
@@ -237,25 +239,34 @@ export function createReplicas(db: Db, kinds: ReadonlyMap<string, Kind>, process
     // One that is wanted again by now stays, and is made anew: who wanted it put it in the queue.
     const isGoing = row === undefined ? sql`true` : sql`retiring`;
     const gone = await sql`delete from replicas where ${key(replica)} and ${isGoing} returning 1`.execute(db.query);
-    if (gone.rows.length === 0) await patch(replica, { child_id: null, revision: 0, sent_at: null });
+    if (gone.rows.length === 0) await patch(replica, { child_id: null, revision: 0, sent_at: null, uses: [] });
+    await noLongerUsed(db.query, replica.child, replica.uses);
   }
 
-  async function adopt(replica: Stored, found: Found, revision: number): Promise<Present> {
+  /** @param isCurrent whether it is at the parent's revision already */
+  async function adopt(bringing: Bringing, replica: Unmade, found: Found, isCurrent: boolean): Promise<Brought> {
     return store(
+      bringing,
       { ...replica, child_id: found.child_id },
-      { revision, ...(found.detail ? { detail: found.detail } : {}) },
+      { revision: isCurrent ? bringing.row.revision : 0, ...(found.detail ? { detail: found.detail } : {}) },
     );
   }
 
-  async function store(replica: Present, change: { revision: number; detail?: Readonly<Record<string, unknown>> }) {
+  async function store(
+    { uses }: Bringing,
+    replica: Brought,
+    change: { revision: number; detail?: Readonly<Record<string, unknown>> },
+  ): Promise<Brought> {
     await patch(replica, {
       child_id: replica.child_id,
       revision: change.revision,
       sent_at: null,
       error: null,
+      uses: [...uses],
       ...(change.detail === undefined ? {} : { detail: json(change.detail) }),
     });
-    return { ...replica, ...change } as Present;
+    await noLongerUsed(db.query, replica.child, dropped(replica, uses));
+    return { ...replica, ...change, uses: [...uses] };
   }
 
   async function patch(replica: Replica, change: Record<string, unknown>): Promise<void> {
@@ -283,6 +294,9 @@ export function createReplicas(db: Db, kinds: ReadonlyMap<string, Kind>, process
       return present === undefined || !(await stillServes(context, kindOf(kind), present));
     },
     async advance(context, kind, id) {
+      if (await isInUse(db.query, { kind, id }, context.child)) {
+        throw new Later(IN_USE_AGAIN_MS, 'what uses it in the child is still there');
+      }
       try {
         await anew(context, kind, id);
       } catch (error) {
@@ -324,7 +338,7 @@ async function current(query: Queryable, kind: Kind, id: string, child: string):
 
 async function read(query: Queryable, kind: string, id: string, child: string): Promise<Stored | undefined> {
   const result = await sql<Stored>`
-    select kind, resource_id, child, child_id, revision, detail, retiring, error,
+    select kind, resource_id, child, child_id, revision, detail, uses, retiring, error,
            sent_at is null or sent_at < clock_timestamp() - ${SETTLE_MS} * interval '1 millisecond' as settled,
            sent_at is null or sent_at < clock_timestamp() - ${SETTLE_REMOVAL_MS} * interval '1 millisecond' as "neverMade"
     from replicas where kind = ${kind} and resource_id = ${id} and child = ${child}`.execute(query);

@@ -1,4 +1,4 @@
-/** The tables of cascading itself (migration 0001). */
+/** The tables of cascading itself (migrations 0001 and 0210). */
 import type { Generated } from 'kysely';
 import type { Capacity } from './contract.ts';
 
@@ -34,6 +34,7 @@ declare module '../db/tables.ts' {
       sent_at: string | null;
       claimed_by: string | null;
       error: string | null;
+      uses: Generated<string[]>;
     };
     work: {
       lane: string;

@@ -258,14 +258,11 @@ async function matchInterfaces(
   // One after the other: a child locks its router for each.
   for (const [at, { port, subnet }] of wanted.entries()) {
     const childId = subnets[at]?.child_id ?? '';
-    if (present.has(childId)) continue;
     const address = port.fixed_ips.find(({ subnet_id }) => subnet_id === subnet.id)?.ip_address;
-    if (address === subnet.gateway_ip) {
-      await copy.attach({ subnet_id: childId });
-    } else {
-      const { child_id } = await context.ensure('port', port.id);
-      await copy.attach({ port_id: child_id });
-    }
+    // Also of an interface that is there: it is part of what the copy uses.
+    const own = address === subnet.gateway_ip ? undefined : await context.ensure('port', port.id);
+    if (present.has(childId)) continue;
+    await copy.attach(own === undefined ? { subnet_id: childId } : { port_id: own.child_id });
     present.add(childId);
   }
 }
