@@ -1,16 +1,17 @@
 /** Images that a child makes (of servers and volumes): registered here, then followed until the child has finished. */
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { sql } from 'kysely';
 import { applyEach } from '../cascade/apply-each.ts';
 import type { ChildContext, Feed } from '../cascade/contract.ts';
 import { json, type Queryable, type Tx } from '../db/database.ts';
 import { Fault, notFound } from '../http/fault.ts';
+import type { RequestContext } from '../http/service.ts';
 import { QuotaExceeded } from '../resource/quota.ts';
 import { findVisible, projectOf } from './access.ts';
 import { type ChildImage, show } from './replica.ts';
 import { type ImageRow, images, LOCAL_STORE } from './resource.ts';
 import { scopeOfCopy } from './scope.ts';
-import type { ServerImage, ServerImages } from './server-images.ts';
+import type { EmptyImageRequest, ServerImage, ServerImages } from './server-images.ts';
 import { IMAGE, type ImageCore, QUOTA_COUNT } from './service.ts';
 
 const BATCH = 16;
@@ -25,6 +26,30 @@ export function createServerImages(core: ImageCore): ServerImages {
     await images.remove(tx, id);
     await count(core, tx, projectId, -1);
   };
+  const register = async (
+    tx: Tx,
+    context: RequestContext,
+    wanted: EmptyImageRequest,
+    data: Partial<ImageRow>,
+  ): Promise<string> => {
+    const project_id = projectOf(context);
+    await count(core, tx, project_id, 1);
+    const { id } = await images.insert(tx, {
+      ...blank,
+      id: randomUUID(),
+      project_id,
+      name: wanted.name,
+      visibility: wanted.share_with === undefined ? 'private' : 'shared',
+      min_disk: wanted.min_disk ?? 0,
+      min_ram: wanted.min_ram ?? 0,
+      extra: { ...wanted.properties },
+      ...data,
+    });
+    if (wanted.share_with !== undefined) {
+      await sql`insert into image_members (image_id, member_id) values (${id}, ${wanted.share_with})`.execute(tx);
+    }
+    return id;
+  };
   return {
     async resolve(query, context, imageId) {
       const row = await findVisible(query, context, imageId, (id) => notFound(`Image ${id} could not be found.`));
@@ -34,24 +59,13 @@ export function createServerImages(core: ImageCore): ServerImages {
       const rows = await images.findMany(query, imageIds);
       return new Map(rows.map((row) => [row.id, serverImage(row)]));
     },
-    async registerSnapshot(tx, context, wanted) {
-      const project_id = projectOf(context);
-      await count(core, tx, project_id, 1);
-      const row = await images.insert(tx, {
-        ...blank,
-        id: randomUUID(),
-        project_id,
-        name: wanted.name,
-        visibility: 'private',
+    registerSnapshot: (tx, context, wanted) =>
+      register(tx, context, wanted, {
         disk_format: wanted.disk_format ?? '',
         container_format: wanted.container_format ?? '',
-        min_disk: wanted.min_disk ?? 0,
-        min_ram: wanted.min_ram ?? 0,
-        extra: { ...wanted.properties },
         origin_child: wanted.child,
-      });
-      return row.id;
-    },
+      }),
+    registerEmpty: (tx, context, wanted) => register(tx, context, wanted, EMPTY),
     async adoptChildImage(tx, { image_id, child, child_id }) {
       const row = await images.lock(tx, image_id);
       // The copy was made from the row as it was registered, which is revision 1.
@@ -81,6 +95,18 @@ export function createServerImages(core: ImageCore): ServerImages {
     },
   };
 }
+
+/** No data at all, in the formats that Nova says of it. */
+const EMPTY = {
+  status: 'active',
+  size: 0,
+  disk_format: 'qcow2',
+  container_format: 'bare',
+  checksum: createHash('md5').digest('hex'),
+  os_hash_algo: 'sha512',
+  os_hash_value: createHash('sha512').digest('hex'),
+  stores: [LOCAL_STORE],
+} satisfies Partial<ImageRow>;
 
 /** Values of a new row that nobody gave. */
 export const blank = {

@@ -34,11 +34,16 @@ export interface SnapshotRequest {
   /** The child that makes it. */
   readonly child: string;
   readonly server_id: string;
+  /** Another project that the image is shared with: the server's, where somebody else asked for the image of it. */
+  readonly share_with?: string | undefined;
   readonly disk_format?: string | null;
   readonly container_format?: string | null;
   readonly min_disk?: number;
   readonly min_ram?: number;
 }
+
+/** An image that is nothing but its properties. */
+export type EmptyImageRequest = Pick<SnapshotRequest, 'name' | 'properties' | 'share_with' | 'min_disk' | 'min_ram'>;
 
 export interface ServerImages {
   /**
@@ -56,6 +61,13 @@ export interface ServerImages {
    * @throws Fault 413 over the image quota
    */
   registerSnapshot(tx: Tx, context: RequestContext, wanted: SnapshotRequest): Promise<string>;
+  /**
+   * In a transaction: an image without data, which says by its properties alone what a server is to be made of (that of a
+   * server which boots from volumes). It is active from the start, and no child need know of it.
+   * @returns the parent's id of the image
+   * @throws Fault 413 over the image quota
+   */
+  registerEmpty(tx: Tx, context: RequestContext, wanted: EmptyImageRequest): Promise<string>;
   /**
    * The child made it, under its own id: the feed follows it from here until it is active. Twice: the same. Where the
    * tenant deleted the image meanwhile, the child's is deleted too.

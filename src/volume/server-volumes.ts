@@ -17,6 +17,8 @@ export interface ServerVolume {
   readonly bootable: boolean;
   /** The image it was made from. */
   readonly image_id: string | null;
+  /** What is kept with it of that image's properties. */
+  readonly image_metadata: Readonly<Record<string, string>>;
   readonly status: string;
   readonly multiattach: boolean;
 }
@@ -27,6 +29,8 @@ export interface ServerSnapshot {
   readonly zone: string;
   /** GiB, of the volume it was taken from. */
   readonly size: number;
+  /** What is kept with that volume, while it is there, of the properties of the image it was made from. */
+  readonly image_metadata: Readonly<Record<string, string>>;
   readonly status: string;
 }
 
@@ -88,6 +92,17 @@ export interface ServerVolumes {
   unwind(tx: Tx, volumeId: string, serverId: string): Promise<void>;
   /** Changes what becomes of an attached volume when its server goes. */
   setDeleteOnTermination(tx: Tx, volumeId: string, serverId: string, value: boolean): Promise<void>;
+  /**
+   * In a transaction: a snapshot of each of these volumes, in use or not, all or none.
+   * @returns the snapshots by the volumes' ids
+   * @throws Fault 400 where a volume's status does not allow it, 404 where it is gone, 413 over the quota
+   */
+  snapshot(
+    tx: Tx,
+    context: RequestContext,
+    volumeIds: readonly string[],
+    name: string,
+  ): Promise<ReadonlyMap<string, { readonly id: string; readonly size: number }>>;
   /** Attachments of servers in the order they were made; a server without any is absent. */
   attachmentsOf(
     query: Queryable,

@@ -7,7 +7,7 @@ import type { ServerVolumeAttachment } from '../../volume/server-volumes.ts';
 import type { ServerDependencies } from './dependencies.ts';
 import { askerOf, findServer, withServer } from './lookup.ts';
 import { enqueue, refreshAddresses, refreshVolumes } from './records.ts';
-import type { ServerRow } from './resource.ts';
+import { rootVolumeOf, type ServerRow } from './resource.ts';
 import { inner, rules } from './rules.ts';
 import { attachInterfaceSchema, attachVolumeSchema, isTrue, swapVolumeSchema, updateVolumeSchema } from './schema.ts';
 import { requireState, VOLUME_STATES } from './state.ts';
@@ -252,7 +252,10 @@ async function swapVolume(dependencies: ServerDependencies, call: Call<VolumeBod
       record: 'swap_volume',
       body: { volume_id: before.id, new_volume_id: after.id },
       stateful: false,
-      patch: { volumes: [...row.volumes, { id: after.id, delete_on_termination }] },
+      patch: {
+        volumes: [...row.volumes, { id: after.id, delete_on_termination }],
+        ...(rootVolumeOf(row) === before.id ? { root_volume: after.id } : {}),
+      },
     });
   });
 }
@@ -265,7 +268,7 @@ async function detachVolume(
   found: ServerVolumeAttachment,
 ): Promise<void> {
   requireState(row, call.context, { method: 'detach_volume', vm: volumeStates(call.context), task: 'any' });
-  if (row.image_id === '' && row.volumes[0]?.id === found.volume_id) {
+  if (rootVolumeOf(row) === found.volume_id) {
     throw badRequest('Cannot detach a root device volume');
   }
   await dependencies.volumes.detach(tx, found.volume_id, row.id);

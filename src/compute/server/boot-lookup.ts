@@ -5,7 +5,8 @@ import { badRequest, Fault, forbidden } from '../../http/fault.ts';
 import type { RequestContext } from '../../http/service.ts';
 import type { ServerImage } from '../../image/server-images.ts';
 import type { ResolvedNetworks } from '../../network/server-networks.ts';
-import { type CreateBody, devicesOf, idFromReference, networksOf, parseZone, rootDevice } from './boot-request.ts';
+import { mergedDevices, requireLocalDisks, rootDevice, wantedDevices } from './boot-devices.ts';
+import { type CreateBody, idFromReference, networksOf, parseZone } from './boot-request.ts';
 import type { ServerDependencies } from './dependencies.ts';
 import type { BootDevice, ServerFlavor } from './resource.ts';
 
@@ -25,10 +26,29 @@ export const ZERO_DISK_RULE = {
   description: 'Boot from an image with a flavor without disk',
 };
 
+export const ATTACH_VOLUME_RULE = {
+  name: 'os_compute_api:servers:create:attach_volume',
+  check: 'rule:project_member_or_admin',
+  description: 'Boot with volumes',
+};
+export const ATTACH_NETWORK_RULE = {
+  name: 'os_compute_api:servers:create:attach_network',
+  check: 'rule:project_member_or_admin',
+  description: 'Boot with chosen networks',
+};
+export const TRUSTED_CERTIFICATES_RULE = {
+  name: 'os_compute_api:servers:create:trusted_certs',
+  check: 'rule:project_member_or_admin',
+  description: 'Boot from images that certificates must vouch for',
+};
+
 /** All that a boot names, found. */
 export interface Resolved {
   readonly flavor: ServerFlavor;
+  /** The image that the request names; the server may boot from a volume all the same. */
   readonly image: ServerImage | undefined;
+  /** Properties of the image that the server, or the volume that it boots from, is made of. */
+  readonly boot_properties: Readonly<Record<string, string>>;
   readonly key: { readonly id: string; readonly name: string } | undefined;
   readonly networks: ResolvedNetworks;
   readonly devices: readonly BootDevice[];
@@ -66,30 +86,53 @@ export async function resolve(
   maximum: number,
 ): Promise<Resolved> {
   const { query } = dependencies.db;
-  const devices = devicesOf(body, maximum);
+  const trusted = (body.trusted_image_certificates ?? []).length > 0;
+  if (trusted) context.enforce(TRUSTED_CERTIFICATES_RULE.name);
+  const asked = wantedDevices(body);
+  if (asked.devices.length > 0) context.enforce(ATTACH_VOLUME_RULE.name);
   const wanted = networksOf(body, maximum);
+  if (wanted !== undefined && wanted !== 'none') context.enforce(ATTACH_NETWORK_RULE.name);
   const flavorId = idFromReference(body.flavorRef);
+  if (trusted && !asked.hasImage) {
+    throw badRequest('Image certificate validation is not supported when booting from volume');
+  }
+  // The image may bring devices of its own, so that nothing is known of them before it is found.
+  const named = namedImage(dependencies, context, body.imageRef);
+  const merging = named.then((found) => mergedDevices(asked, found?.properties ?? {}, maximum));
   // Looked up side by side, but refused in Nova's order: whichever comes first in it is what the client reads.
-  const [flavor, image, key, sources, networks, metadata] = await Promise.allSettled([
+  const [flavor, ownImage, merged, ofDevice, key, sources, networks, metadata] = await Promise.allSettled([
     dependencies.flavors.find(query, context, flavorId),
-    imageOf(dependencies, context, body, devices),
+    named,
+    merging,
+    merging.then((devices) => rootImage(dependencies, context, body.imageRef, devices)),
     body.key_name === undefined
       ? undefined
       : dependencies.keypairs.find(query, context.identity.user.id, body.key_name),
-    sourcesOf(dependencies, context, devices),
+    merging.then((devices) => sourcesOf(dependencies, context, devices)),
     dependencies.network.resolve(query, context, wanted),
     requireMetadataQuota(dependencies, context, body.metadata ?? {}),
   ]);
   const found = value(flavor);
   if (found === undefined) throw badRequest(`Flavor ${flavorId.slice(0, 255)} could not be found.`);
-  const foundImage = value(image);
-  const ofImage = foundImage !== undefined && rootDevice(devices) === undefined;
-  if (foundImage !== undefined) requireFitting(context, foundImage, found, ofImage);
+  const image = value(ownImage);
+  const devices = value(merged);
+  const root = rootDevice(devices);
+  const bootImage = image ?? value(ofDevice);
+  if (bootImage !== undefined) requireFitting(context, bootImage, found, root);
+  requireLocalDisks(devices, found);
   const foundKey = value(key);
   if (body.key_name !== undefined && foundKey === undefined) throw badRequest('Invalid key_name provided.');
   value(metadata);
-  const { children } = value(sources);
-  return { flavor: found, image: foundImage, key: foundKey, networks: value(networks), devices, children };
+  const { children, root_properties } = value(sources);
+  return {
+    flavor: found,
+    image,
+    boot_properties: bootImage === undefined ? root_properties : bootImage.properties,
+    key: foundKey,
+    networks: value(networks),
+    devices,
+    children,
+  };
 }
 
 function value<T>(settled: PromiseSettledResult<T>): T {
@@ -97,37 +140,62 @@ function value<T>(settled: PromiseSettledResult<T>): T {
   return settled.value;
 }
 
-/** The image that the server boots from, also where a volume is made of it. */
-async function imageOf(
-  dependencies: ServerDependencies,
+/** The image that the request names. */
+async function namedImage(
+  { images, db }: ServerDependencies,
   context: RequestContext,
-  body: CreateBody,
-  devices: readonly BootDevice[],
+  id: string | undefined,
 ): Promise<ServerImage | undefined> {
-  const root = rootDevice(devices);
-  const id = root?.source_type === 'image' ? root.uuid : body.imageRef;
-  if (id === undefined || id === null || id === '') return undefined;
-  const image = await dependencies.images.resolve(dependencies.db.query, context, id).catch((error: unknown) => {
+  if (id === undefined || id === '') return undefined;
+  const image = await images.resolve(db.query, context, id).catch((error: unknown) => {
     if (!(error instanceof Fault) || error.status !== 404) throw error;
-    throw badRequest(
-      root === undefined
-        ? 'Can not find requested image'
-        : `Block Device Mapping is Invalid: failed to get image ${id}.`,
-    );
+    throw badRequest('Can not find requested image');
   });
   if (image.status !== 'active') throw badRequest(`Image ${id} is not active.`);
   return image;
 }
 
-/** @throws Fault where the image does not fit into the flavor */
+/** The image that the volume is made of which the server boots from, where the request names no image itself. */
+async function rootImage(
+  { images, db }: ServerDependencies,
+  context: RequestContext,
+  named: string | undefined,
+  devices: readonly BootDevice[],
+): Promise<ServerImage | undefined> {
+  const id = devices.find(({ boot_index }) => boot_index === 0)?.uuid;
+  const isImage = devices.some(({ source_type, boot_index }) => source_type === 'image' && boot_index === 0);
+  if (!isImage || id === undefined || id === null || (named ?? '') !== '') return undefined;
+  const image = await images.resolve(db.query, context, id).catch((error: unknown) => {
+    if (!(error instanceof Fault) || error.status !== 404) throw error;
+    throw badRequest(`Block Device Mapping is Invalid: failed to get image ${id}.`);
+  });
+  if (image.status !== 'active') throw badRequest(`Image ${id} is not active.`);
+  return image;
+}
+
+/**
+ * @param root the volume that the server boots from; undefined where that is the flavor's disk
+ * @throws Fault where the image does not fit into the flavor, or the volume
+ */
 export function requireFitting(
   context: RequestContext,
   image: ServerImage,
   flavor: ServerFlavor,
-  local: boolean,
+  root: Pick<BootDevice, 'volume_size'> | undefined,
 ): void {
+  const drive = image.properties.img_config_drive ?? 'optional';
+  if (drive !== 'optional' && drive !== 'mandatory') {
+    throw badRequest(`Image's config drive option '${drive}' is invalid`);
+  }
   if (image.min_ram > flavor.ram) throw badRequest("Flavor's memory is too small for requested image.");
-  if (!local) return;
+  if (root !== undefined) {
+    if (root.volume_size !== null && image.min_disk > root.volume_size) {
+      throw badRequest(
+        `Volume is smaller than the minimum size specified in image metadata. Volume size is ${root.volume_size * GIB} bytes, minimum size is ${image.min_disk * GIB} bytes.`,
+      );
+    }
+    return;
+  }
   const disk_bytes = flavor.disk * GIB;
   if (flavor.disk === 0) {
     if (!context.allowed(ZERO_DISK_RULE.name)) {
@@ -152,8 +220,9 @@ async function sourcesOf(
   { volumes, db }: ServerDependencies,
   context: RequestContext,
   devices: readonly BootDevice[],
-): Promise<{ children: readonly string[] | undefined }> {
+): Promise<{ children: readonly string[] | undefined; root_properties: Readonly<Record<string, string>> }> {
   let children: readonly string[] | undefined;
+  let root_properties: Readonly<Record<string, string>> = {};
   for (const { source_type, uuid, boot_index } of devices) {
     if (uuid === null || (source_type !== 'volume' && source_type !== 'snapshot')) continue;
     const lookup =
@@ -167,11 +236,12 @@ async function sourcesOf(
     if ('bootable' in source && boot_index === 0 && !source.bootable) {
       throw badRequest(`Block Device ${uuid} is not bootable.`);
     }
+    if (boot_index === 0) root_properties = source.image_metadata;
     const { child } = source;
     if (child === null) throw badRequest(`Block Device Mapping is Invalid: failed to get ${source_type} ${uuid}.`);
     children = children === undefined ? [child] : children.filter((one) => one === child);
   }
-  return { children };
+  return { children, root_properties };
 }
 
 /** @throws Fault 403 where there are more items than the project may have on a server */

@@ -1,8 +1,6 @@
-/** A create's body as Nova reads it: zone and host, networks, block devices, counts. Nothing here asks the database. */
+/** A create's body as Nova reads it: zone and host, networks, counts. Nothing here asks the database. */
 import { badRequest, conflict } from '../../http/fault.ts';
 import type { NetworkRequest } from '../../network/server-networks.ts';
-import type { BootDevice } from './resource.ts';
-import { isTrue } from './schema.ts';
 
 /** `server` of a create, after its schema. */
 export interface CreateBody {
@@ -41,7 +39,7 @@ interface NetworkBody {
   readonly tag?: string;
 }
 
-type DeviceBody = Readonly<Record<string, unknown>>;
+export type DeviceBody = Readonly<Record<string, unknown>>;
 
 /** The last part of what may be a URL. */
 export const idFromReference = (reference: string | number): string => String(reference).split('/').at(-1) ?? '';
@@ -100,104 +98,4 @@ export function networksOf(body: CreateBody, maximum: number): readonly NetworkR
     }
     return { network_id: uuid, fixed_ip, tag };
   });
-}
-
-const INVALID = 'Block Device Mapping is Invalid';
-const invalid = (details: string) => badRequest(`${INVALID}: ${details}`);
-
-/**
- * The block devices in one form; the image itself, where the server boots from it, is not among them.
- * @throws Fault 400 in Nova's words for those that do not go together
- */
-export function devicesOf(body: CreateBody, maximum: number): BootDevice[] {
-  const { block_device_mapping: legacy = [], block_device_mapping_v2: devices = [] } = body;
-  if (legacy.length > 0 && devices.length > 0) {
-    throw badRequest('Using different block_device_mapping syntaxes is not allowed in the same request.');
-  }
-  const hasImage = (body.imageRef ?? '') !== '';
-  const all =
-    legacy.length > 0
-      ? legacy.map((device, at) => fromLegacy(device, at === 0 && !hasImage))
-      : devices.map((device) => fromApi(device, hasImage));
-  if (!hasImage && all.length === 0) throw badRequest('Missing imageRef attribute');
-  const own = all.filter((device) => !(device.source_type === 'image' && device.destination_type === 'local'));
-  const order = all.map(({ boot_index }) => boot_index ?? -1).filter((index) => index >= 0);
-  if (hasImage && own.length === all.length) order.push(0);
-  if (order.length === 0 || !order.sort((one, other) => one - other).every((index, at) => index === at)) {
-    throw invalid('Boot sequence for the instance and image/block device mapping combination is not valid.');
-  }
-  if (maximum > 1 && own.some(({ source_type }) => source_type === 'volume')) {
-    throw badRequest('Cannot attach one or more volumes to multiple instances');
-  }
-  return own;
-}
-
-/** The device that the server boots from, where that is no image. */
-export const rootDevice = (devices: readonly BootDevice[]): BootDevice | undefined =>
-  devices.find(({ boot_index }) => boot_index === 0);
-
-const sizeOf = (value: unknown): number | null =>
-  value === undefined || value === null || Number(value) === 0 ? null : Number(value);
-
-function fromApi(device: DeviceBody, hasImage: boolean): BootDevice {
-  const { uuid, source_type, destination_type, boot_index, volume_size, delete_on_termination, ...others } = device;
-  const { volume_id, snapshot_id, image_id, no_device: _no, connection_info: _info, ...rest } = others;
-  const named = (volume_id ?? snapshot_id ?? image_id) as string | undefined;
-  const source = (source_type ??
-    (volume_id !== undefined
-      ? 'volume'
-      : snapshot_id !== undefined
-        ? 'snapshot'
-        : image_id !== undefined
-          ? 'image'
-          : 'blank')) as BootDevice['source_type'];
-  const given = (uuid ?? named ?? null) as string | null;
-  if (source === 'blank' && given !== null) throw invalid('Invalid device UUID.');
-  if (source !== 'blank' && given === null) throw invalid('Missing device UUID.');
-  const index = boot_index === undefined || boot_index === null ? -1 : Number(boot_index);
-  const destination = (destination_type ?? (source === 'image' || source === 'blank' ? 'local' : 'volume')) as
-    | 'local'
-    | 'volume';
-  if (source === 'image' && destination === 'local' && !(hasImage && index === 0)) {
-    throw invalid('Mapping image to local is not supported.');
-  }
-  if (source !== 'blank' && source !== 'image' && destination === 'local') {
-    throw invalid(`Mapping ${source} to local is not supported.`);
-  }
-  if (destination === 'local' && typeof rest.volume_type === 'string') {
-    throw invalid('Specifying a volume_type with destination_type=local is not supported.');
-  }
-  if (source === 'volume' && typeof rest.volume_type === 'string') {
-    throw invalid('Specifying volume type to existing volume is not supported.');
-  }
-  const size = sizeOf(volume_size);
-  if (destination === 'volume' && size === null && source === 'image') {
-    throw badRequest("Images with destination_type 'volume' need to have a non-zero size specified");
-  }
-  if (destination === 'volume' && size === null && source === 'blank') {
-    throw badRequest("Blank volumes (source: 'blank', dest: 'volume') need to have non-zero size");
-  }
-  return {
-    source_type: source,
-    destination_type: destination,
-    uuid: given,
-    boot_index: index,
-    volume_size: size,
-    delete_on_termination: isTrue(delete_on_termination),
-    rest: Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== null)),
-  };
-}
-
-function fromLegacy(device: DeviceBody, isRoot: boolean): BootDevice {
-  const { volume_id, snapshot_id, volume_size, delete_on_termination, device_name } = device;
-  if (volume_id === undefined && snapshot_id === undefined) throw invalid('Missing device UUID.');
-  return {
-    source_type: volume_id === undefined ? 'snapshot' : 'volume',
-    destination_type: 'volume',
-    uuid: (volume_id ?? snapshot_id) as string,
-    boot_index: isRoot ? 0 : -1,
-    volume_size: sizeOf(volume_size),
-    delete_on_termination: isTrue(delete_on_termination),
-    rest: device_name === undefined ? {} : { device_name },
-  };
 }

@@ -10,12 +10,21 @@ import { badRequest, Fault, forbidden } from '../../http/fault.ts';
 import type { RequestContext } from '../../http/service.ts';
 import { QuotaExceeded } from '../../resource/quota.ts';
 import { affordable, place, placeOf, projectOf, requireZone, resolve, type Resolved } from './boot-lookup.ts';
-import { type CreateBody, counts, rootDevice } from './boot-request.ts';
+import { rootDevice } from './boot-devices.ts';
+import { type CreateBody, counts } from './boot-request.ts';
 import { findServerGroup, joinServerGroup, type ServerGroup } from '../server-group/server-group.ts';
 import { placeMembers } from './boot-group.ts';
 import type { ServerDependencies } from './dependencies.ts';
 import { addressesOf, closeAction, faultOf, recordAction } from './records.ts';
-import { type BootDevice, type BootRequest, canonicalIp, hostnameOf, type ServerRow, serverStore } from './resource.ts';
+import {
+  type BootDevice,
+  type BootRequest,
+  canonicalIp,
+  hostnameOf,
+  keptProperties,
+  type ServerRow,
+  serverStore,
+} from './resource.ts';
 import { isTrue } from './schema.ts';
 import { statusOf } from './state.ts';
 
@@ -177,6 +186,14 @@ function draftOf(context: RequestContext, body: CreateBody, resolved: Resolved, 
     flavor_id: flavor.id,
     flavor_copy: flavor,
     image_id: root === undefined ? (image?.id ?? '') : '',
+    image_ref: root === undefined ? '' : (image?.id ?? ''),
+    root_volume: null,
+    inherited: {
+      owner_user_name: context.identity.user.name,
+      owner_project_name: context.identity.project?.name ?? '',
+      boot_roles: context.identity.roles.join(','),
+      ...keptProperties(resolved.boot_properties),
+    },
     reservation_id: draft.reservation_id,
     launch_index: draft.index,
     root_device_name: null,
@@ -242,6 +259,7 @@ async function store(
     zone,
     attention: true,
     boot: draft.boot === null ? null : { ...draft.boot, block_devices: devices },
+    root_volume: rootDevice(devices)?.uuid ?? null,
     volumes: devices.flatMap(({ destination_type, uuid, delete_on_termination }) =>
       destination_type === 'volume' && uuid !== null ? [{ id: uuid, delete_on_termination }] : [],
     ),
@@ -261,7 +279,9 @@ async function attachVolumes(
   draft: ServerRow,
 ): Promise<BootDevice[]> {
   const devices: BootDevice[] = [];
-  for (const device of resolved.devices) {
+  // The root comes first, since it gets the first of the names.
+  const rank = ({ boot_index }: BootDevice): number => (boot_index === 0 ? 0 : 1);
+  for (const device of resolved.devices.toSorted((one, other) => rank(one) - rank(other))) {
     if (device.destination_type !== 'volume') {
       devices.push(device);
       continue;

@@ -3,7 +3,14 @@ import type { Operation, PolicyRule } from '../../http/service.ts';
 import { actionOperations } from './actions.ts';
 import { askedOperations } from './asked.ts';
 import { attachmentOperations } from './attachments.ts';
-import { DESTINATION_RULE, FORCED_HOST_RULE, ZERO_DISK_RULE } from './boot-lookup.ts';
+import {
+  ATTACH_NETWORK_RULE,
+  ATTACH_VOLUME_RULE,
+  DESTINATION_RULE,
+  FORCED_HOST_RULE,
+  TRUSTED_CERTIFICATES_RULE,
+  ZERO_DISK_RULE,
+} from './boot-lookup.ts';
 import type { ServerDependencies } from './dependencies.ts';
 import { externalEventOperations } from './external-events.ts';
 import { historyOperations } from './history.ts';
@@ -56,6 +63,9 @@ export function createServers(dependencies: ServerDependencies): Servers {
       FORCED_HOST_RULE,
       DESTINATION_RULE,
       ZERO_DISK_RULE,
+      ATTACH_VOLUME_RULE,
+      ATTACH_NETWORK_RULE,
+      TRUSTED_CERTIFICATES_RULE,
     ],
   };
 }

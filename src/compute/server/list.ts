@@ -72,13 +72,17 @@ const integer =
     return sql<SqlBool>`${sql.ref(name)} = ${Number(text)}`;
   };
 
+/** Also a server that boots from a volume, and for which the image was named all the same. */
+const ofImage: Make = (values) =>
+  sql<SqlBool>`(image_id = any(${[...values]}) or body->>'image_ref' = any(${[...values]}))`;
+
 const tagList = (values: readonly string[]): string[] => values.flatMap((value) => value.split(',')).slice(0, 64);
 const FILTERS: Readonly<Record<string, Filter>> = {
   name: { make: column('name'), open: 1 },
   display_name: { make: column('name') },
   reservation_id: { make: equals('reservation_id'), open: 1 },
-  image: { make: equals('image_id'), open: 1 },
-  image_ref: { make: equals('image_id') },
+  image: { make: ofImage, open: 1 },
+  image_ref: { make: ofImage },
   flavor: { make: equals('flavor_id'), open: 1 },
   ip: { make: address(4), open: 1 },
   ip6: { make: address(6), open: 5 },

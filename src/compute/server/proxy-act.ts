@@ -28,6 +28,10 @@ const VOLUME_POLL_MS = 400;
 const ACTION_MINOR = 90;
 /** From which of the child's microversions on it decides by itself how to move a disk, and where to. */
 const AUTO_BLOCK_MIGRATION = 25;
+/** From here on it makes the volume that a server boots from anew, of another image. */
+const REBUILD_MINOR = 93;
+/** The last that takes files to inject. */
+const PERSONALITY_MINOR = 56;
 const EVACUATE_ANYWHERE = 14;
 const UNSHELVE_TO_ZONE = 77;
 
@@ -161,7 +165,10 @@ async function undo(
       for (const id of [String(body.volume_id), String(body.new_volume_id)].sort()) {
         await dependencies.volumes.unwind(tx, id, row.id);
       }
-      return { volumes: row.volumes.filter(({ id }) => id !== body.new_volume_id) };
+      return {
+        volumes: row.volumes.filter(({ id }) => id !== body.new_volume_id),
+        ...(row.root_volume === body.new_volume_id ? { root_volume: String(body.volume_id) } : {}),
+      };
     case 'attach_interface':
       await dependencies.network.detach(tx, row.id, [String(body.port_id)]);
       return {};
@@ -191,7 +198,17 @@ async function perform(
       });
     }
     case 'rebuild':
-      return act(context, row, entry, await rebuildBody(context, row, body));
+      await call(
+        context,
+        row,
+        entry,
+        'POST',
+        '/action',
+        { rebuild: await rebuildBody(context, row, body) },
+        undefined,
+        Array.isArray(body.personality) ? PERSONALITY_MINOR : REBUILD_MINOR,
+      );
+      return undefined;
     case 'rescue': {
       if (typeof body.rescue_image_ref !== 'string') return act(context, row, entry, body);
       const image = await context.ensure('image', body.rescue_image_ref);
@@ -250,12 +267,13 @@ async function call<Body>(
   path: string,
   body?: unknown,
   accept?: readonly number[],
+  limit = ACTION_MINOR,
 ) {
   const answer = await context.api.call<Body>({
     service: 'compute',
     method,
     path: `/servers/${row.child_id}${path}`,
-    microversion: `2.${await minorAt(context, ACTION_MINOR)}`,
+    microversion: `2.${await minorAt(context, limit)}`,
     scope: await context.scopeOfExisting(row.project_id),
     requestId: entry.request_id,
     ...(body === undefined ? {} : { body }),
@@ -324,7 +342,7 @@ async function rebuildBody(
   body: Readonly<Record<string, unknown>>,
 ): Promise<Record<string, unknown>> {
   const minor = await minorAt(context, ACTION_MINOR);
-  const { key_name, description, hostname, user_data, personality: _, metadata, ...rest } = body;
+  const { key_name, description, hostname, user_data, metadata, trusted_image_certificates, ...rest } = body;
   const [image] = await Promise.all([
     context.ensure('image', String(body.imageRef)),
     typeof key_name === 'string' && row.key_id !== null ? context.ensure('keypair', row.key_id) : undefined,
@@ -336,6 +354,7 @@ async function rebuildBody(
     ...(minor >= 19 && description !== undefined ? { description } : {}),
     ...(minor >= 54 && key_name !== undefined ? { key_name: row.key_id } : {}),
     ...(minor >= 57 && user_data !== undefined ? { user_data } : {}),
+    ...(minor >= 63 && trusted_image_certificates !== undefined ? { trusted_image_certificates } : {}),
     ...(minor >= 90 && hostname !== undefined ? { hostname } : {}),
   };
 }

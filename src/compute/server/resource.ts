@@ -122,6 +122,12 @@ const stored = {
   child_id: field(textOrNull, hiddenColumn),
   flavor_id: field(text, { ...hiddenColumn, sort: true }),
   image_id: field(text, { ...hiddenColumn, sort: true }),
+  /** The image that was named for a server which boots from a volume all the same; shown, and nothing more. */
+  image_ref: field(text, { ...hidden, default: '' }),
+  /** The volume that the server boots from, where it does. */
+  root_volume: field(textOrNull, { ...hidden, default: null }),
+  /** Properties that images of the server are given: those of the image it was made of, and who made it. */
+  inherited: field(Type.Unsafe<Record<string, string>>({ type: 'object' }), { ...hidden, default: {} }),
   reservation_id: field(text, hiddenColumn),
   launch_index: field(Type.Integer(), { ...hidden, default: 0 }),
   root_device_name: field(textOrNull, { ...hidden, default: null }),
@@ -190,6 +196,33 @@ export function canonicalIp(address: string): string {
   return isIP(address) === 6 ? new URL(`http://[${address}]`).hostname.slice(1, -1) : address;
 }
 
+/** The volume that a server boots from, where it does. */
+export const rootVolumeOf = (row: ServerRow): string | undefined =>
+  row.image_id === '' ? (row.root_volume ?? row.volumes[0]?.id) : undefined;
+
+/** What names other objects or holds for one image alone, and is not handed on to images of its servers. */
+const NOT_INHERITED =
+  /^(mappings|block_device_mapping|img_mappings|img_block_device_mapping|bdm_v2|root_device_name|cache_in_nova|bittorrent|cinder_encryption_key_id|cinder_encryption_key_deletion_policy|img_signature|img_signature_hash_method|img_signature_key_type|img_signature_certificate_uuid|os_glance.*)$/;
+/** Attributes of an image that Cinder keeps among its properties. */
+const IMAGE_ATTRIBUTES = new Set(
+  'image_id image_name size checksum container_format disk_format min_ram min_disk'.split(' '),
+);
+const PROPERTY_MAX = 255;
+
+/** What a server keeps of the properties of what it boots from. */
+export const keptProperties = (properties: Readonly<Record<string, string>>): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(properties).flatMap(([name, value]) =>
+      NOT_INHERITED.test(name) || IMAGE_ATTRIBUTES.has(name) ? [] : [[name, value.slice(0, PROPERTY_MAX)]],
+    ),
+  );
+
+/** Properties that every image of the server gets. */
+export const inheritedProperties = (row: ServerRow): Record<string, string> => ({
+  base_image_ref: row.image_id || row.image_ref,
+  ...row.inherited,
+});
+
 /** Links to a server, below the versioned and the unversioned root. */
 export function linksOf(context: RequestContext, collection: string, id: string): { rel: string; href: string }[] {
   return [{ rel: 'self', href: `${context.baseUrl}/${collection}/${id}` }, bookmark(context, collection, id)];
@@ -212,9 +245,10 @@ export const server: Resource = resource({
     shown_status: computed<ServerRow>(deletedOr, { name: 'status' }),
     links: computed<ServerRow>((row, context) => linksOf(context, 'servers', row.id), { show: 'always' }),
     hostId: computed<ServerRow>((row) => hostIdOf(row.project_id, row.child)),
-    image: computed<ServerRow>((row, context) =>
-      row.image_id === '' ? '' : { id: row.image_id, links: [bookmark(context, 'images', row.image_id)] },
-    ),
+    image: computed<ServerRow>((row, context) => {
+      const id = row.image_id || row.image_ref;
+      return id === '' ? '' : { id, links: [bookmark(context, 'images', id)] };
+    }),
     flavor: computed<ServerRow>(
       (row, context) => ({ id: row.flavor_id, links: [bookmark(context, 'flavors', row.flavor_id)] }),
       { until: 46 },

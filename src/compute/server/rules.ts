@@ -99,6 +99,11 @@ export const inner = {
     check: 'rule:admin',
     description: 'Show the NUMA topology of a server with the nodes of its host',
   },
+  imageOfVolumes: member(
+    'servers:create_image:allow_volume_backed',
+    'Make an image of a server that boots from volumes',
+  ),
+  rebuildTrusted: member('servers:rebuild:trusted_certs', 'Rebuild with certificates that must vouch for the image'),
   unshelveToHost: admin('os-shelve:unshelve_to_host', 'Unshelve a server on a named host'),
   hostStatus: admin('servers:show:host_status', 'See the status of the host'),
   actionEvents: admin('os-instance-actions:events', 'See all of the events of actions'),

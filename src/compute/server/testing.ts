@@ -47,6 +47,7 @@ const noVolumes: ServerVolumes = {
   detach: async () => undefined,
   unwind: async () => undefined,
   setDeleteOnTermination: async () => undefined,
+  snapshot: async () => new Map(),
   attachmentsOf: async () => new Map(),
   childVolume: async () => undefined,
   leaving: async () => undefined,

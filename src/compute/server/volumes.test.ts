@@ -191,7 +191,9 @@ describe('a boot with volumes', () => {
     const server = await boot();
     expect((await attach(server, blank)).status).toBe(200);
     await volumeIs(blank, 'in-use');
-    const [status, words] = await say({ ...device(blank, { boot_index: -1 }), imageRef: image });
+    const [second] = device(blank, { boot_index: -1 }).block_device_mapping_v2;
+    const first = { uuid: image, source_type: 'image', destination_type: 'local', boot_index: 0 };
+    const [status, words] = await say({ block_device_mapping_v2: [first, second], imageRef: image });
     expect([status, words]).toEqual([400, expect.stringContaining('but the current status is in-use.')]);
     await gone(server);
 

@@ -16,6 +16,8 @@ export interface NewSnapshot {
   readonly metadata: Readonly<Record<string, string>>;
   /** Of a volume in use, too. */
   readonly force: boolean;
+  /** Of one that is still being attached, too: its child makes the snapshot when that is done. */
+  readonly awaitsAttachment?: true;
 }
 
 /**
@@ -30,7 +32,7 @@ export async function createSnapshotRow(
 ): Promise<Snapshot> {
   const volume = await lockVolume(tx, context, wanted.volume_id);
   const statuses = wanted.force ? ['available', 'in-use'] : ['available'];
-  if (!statuses.includes(volume.status)) {
+  if (!statuses.includes(volume.status) && !(wanted.awaitsAttachment && volume.status === 'attaching')) {
     throw invalidVolume(
       `Volume ${volume.id} status must be ${statuses.join(', ')}, but current status is: ${volume.status}.`,
     );

@@ -14,10 +14,10 @@ export const snapshotProxy: ProxyKind<Snapshot, ChildSnapshot> = {
   collection: 'snapshots',
   store: snapshots,
   async createBody(context, row) {
-    const result = await sql<{ child_id: string | null }>`
-      select child_id from volumes where id = ${row.volume_id}`.execute(context.db.query);
+    const result = await sql<{ child_id: string | null; status: string }>`
+      select child_id, status from volumes where id = ${row.volume_id}`.execute(context.db.query);
     const volume = result.rows[0];
-    if (volume !== undefined && volume.child_id === null) return undefined;
+    if (volume !== undefined && (volume.child_id === null || volume.status === 'attaching')) return undefined;
     // In use or not was decided when the snapshot was asked for.
     const volume_id = volume?.child_id ?? row.volume_id;
     return { volume_id, name: row.name, description: row.description, force: true };

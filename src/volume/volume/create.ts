@@ -89,7 +89,9 @@ async function findSources(core: VolumeCore, tx: Tx, context: RequestContext, wa
     // Locked, as the others are read below: a source must not be on its way out when its copy is promised.
     snapshot = await snapshots.lock(tx, wanted.snapshot_id, visible(context));
     if (snapshot === undefined) throw snapshotMissing(wanted.snapshot_id);
-    if (snapshot.status !== 'available') {
+    // A boot may name one that is only being made: its volume waits for it.
+    const isAwaited = wanted.place !== undefined && snapshot.status === 'creating';
+    if (snapshot.status !== 'available' && !isAwaited) {
       throw invalidSnapshot("Originating snapshot status must be one of 'available' values");
     }
   }

@@ -6,11 +6,12 @@ import { CloudError } from '../../openstack/error.ts';
 import { invalidVolume, snapshotMissing, volumeMissing } from '../faults.ts';
 import { visible } from '../hosted.ts';
 import type { ServerVolumeAttachment, ServerVolumes } from '../server-volumes.ts';
+import { createSnapshotRow } from '../snapshot/change.ts';
 import { snapshots } from '../snapshot/snapshot.ts';
 import { refreshAttached, shownStatus } from './attachment.ts';
 import { deleteVolume } from './change.ts';
 import { createVolumeRow } from './create.ts';
-import { seenVolume, type Volume, type VolumeCore, volumes } from './volume.ts';
+import { lockVolume, seenVolume, type Volume, type VolumeCore, volumes } from './volume.ts';
 
 const NOT_YET = new Set(['', 'creating', 'downloading']);
 
@@ -32,6 +33,7 @@ export function forServers(core: VolumeCore): Omit<ServerVolumes, 'onChange'> {
         size: row.size,
         bootable: row.bootable,
         image_id: row.image_metadata?.image_id ?? row.image_id ?? null,
+        image_metadata: row.image_metadata ?? {},
         status: row.status,
         multiattach: row.multiattach === true,
       };
@@ -39,7 +41,15 @@ export function forServers(core: VolumeCore): Omit<ServerVolumes, 'onChange'> {
     async resolveSnapshot(query, context, snapshotId) {
       const row = await snapshots.find(query, snapshotId, visible(context));
       if (row === undefined) throw snapshotMissing(snapshotId);
-      return { id: row.id, child: row.child, zone: row.availability_zone, size: row.size, status: row.status };
+      const volume = await volumes.find(query, row.volume_id);
+      return {
+        id: row.id,
+        child: row.child,
+        zone: row.availability_zone,
+        size: row.size,
+        status: row.status,
+        image_metadata: volume?.image_metadata ?? {},
+      };
     },
     async create(tx, context, wanted) {
       const row = await createVolumeRow(core, tx, context, {
@@ -136,6 +146,26 @@ export function forServers(core: VolumeCore): Omit<ServerVolumes, 'onChange'> {
         .where('volume_id', '=', volumeId)
         .where('server_id', '=', serverId)
         .execute();
+    },
+    async snapshot(tx, context, volumeIds, name) {
+      const rows = new Map<string, Volume>();
+      // Locked before anything is counted, and in one order, so that no two requests ever wait for each other.
+      for (const id of volumeIds.toSorted()) rows.set(id, await lockVolume(tx, context, id));
+      const made = new Map<string, { id: string; size: number }>();
+      for (const volume_id of volumeIds) {
+        const description = rows.get(volume_id)?.description ?? null;
+        const { id, size } = await createSnapshotRow(core, tx, context, {
+          volume_id,
+          name,
+          description,
+          metadata: {},
+          force: true,
+          // A server that runs has its volumes, whether or not their own feed has said so yet.
+          awaitsAttachment: true,
+        });
+        made.set(volume_id, { id, size });
+      }
+      return made;
     },
     async attachmentsOf(query, serverIds) {
       const found = new Map<string, ServerVolumeAttachment[]>();

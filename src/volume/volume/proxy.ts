@@ -126,7 +126,8 @@ async function sourceOf(context: ChildContext, table: 'volumes' | 'volume_snapsh
     select child_id, status from ${sql.table(table)} where id = ${id}`.execute(context.db.query);
   const source = result.rows[0];
   if (source === undefined || (source.child_id === null && source.status === 'error')) return 'gone' as const;
-  return source.child_id === null ? ('waiting' as const) : { child_id: source.child_id };
+  const isBeingMade = source.child_id === null || (table === 'volume_snapshots' && source.status === 'creating');
+  return isBeingMade || source.child_id === null ? ('waiting' as const) : { child_id: source.child_id };
 }
 
 /** Names of a child's volume types, asked for once a minute. */
