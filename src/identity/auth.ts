@@ -2,21 +2,20 @@
 import { sql } from 'kysely';
 import type { Static } from 'typebox';
 import type { Queryable } from '../db/database.ts';
-import { badRequest, Fault, forbidden, notFound } from '../http/fault.ts';
+import { badRequest, Fault, forbidden, notFound, unauthorized } from '../http/fault.ts';
 import { type Call, type Operation, operation, Reply, type Query } from '../http/service.ts';
 import { renderer } from '../resource/render.ts';
 import { collection, type Core, expecting, flag } from './core.ts';
 import { AuthBody, type Login, proveUser, type Target, targetOf } from './login.ts';
-import { domain, type DomainRow, domains, project, type ProjectRow, projects } from './resources.ts';
+import { stamp } from './moment.ts';
+import { isEnough, methodsOfReceipt, RECEIPT_HEADER, receiptFor } from './receipts.ts';
+import { domain, type DomainRow, domains, project, type ProjectRow, projects, users } from './resources.ts';
 import { ANYBODY, checkToken, revokeToken, validateToken } from './rules.ts';
 import { actorsOf, projectIdsOf } from './subject.ts';
 import type { Token } from './tokens.ts';
 
 const VARY = { vary: 'X-Auth-Token' };
 const PATH = '/auth/tokens';
-
-/** `2026-11-22T13:18:56.000000Z`: tokens know whole seconds. */
-const stamp = (unix_s: number): string => new Date(unix_s * 1000).toISOString().replace(/\.\d+Z$/, '.000000Z');
 
 export function authOperations(core: Core): Operation[] {
   return [issue(core), ...subjectOperations(core), ...reachable(core)];
@@ -30,13 +29,24 @@ function issue(core: Core): Operation {
     status: 201,
     summary: 'Issue a token',
     body: AuthBody,
-    handle: async ({ body, query }) => {
+    handle: async ({ body, query, headers }) => {
       if (body.auth === undefined) throw badRequest(expecting('auth', 'request body'));
-      const login = await proveUser(core, body.auth);
+      const proven = await proveUser(core, body.auth);
+      const login = await withReceipt(core, proven, headers[RECEIPT_HEADER]);
+      if (login instanceof Reply) return login;
       const { text, token } = await issueFor(core, login, login.target ?? (await targetOf(core, body.auth.scope)));
       return new Reply(201, await tokenBody(core, token, query), { ...VARY, 'x-subject-token': text });
     },
   });
+}
+
+/** With the proofs of the receipt that came along; what is still not enough gives a receipt, and no token. */
+async function withReceipt(core: Core, proven: Login, receipt: string | undefined): Promise<Login | Reply> {
+  const user = await users.find(core.db.query, proven.user_id);
+  if (user === undefined) throw unauthorized();
+  const before = receipt === undefined || receipt === '' ? [] : await methodsOfReceipt(core, receipt, user);
+  const methods = [...new Set([...proven.methods, ...before])];
+  return isEnough(user, methods) ? { ...proven, methods } : receiptFor(core, user, methods);
 }
 
 /** For what was asked; without that for the default project, or for nothing where the user has no role there. */

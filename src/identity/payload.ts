@@ -11,6 +11,9 @@ export type Scope =
 export const METHODS = ['password', 'token', 'application_credential', 'ec2credential', 'totp'] as const;
 export type Method = (typeof METHODS)[number];
 
+/** Those by which a user may log in. */
+export const AUTH_METHODS = ['token', 'password', 'application_credential', 'totp'] as const satisfies readonly Method[];
+
 /** What a token draws its rights from, where that is not what its user holds. */
 export interface Delegation {
   readonly kind: (typeof DELEGATIONS)[number];
@@ -31,9 +34,21 @@ export interface TokenPayload {
   readonly audit_ids: readonly string[];
 }
 
+/** What a receipt says: who gave which proofs, of those that are asked for together. */
+export interface Receipt {
+  readonly user_id: string;
+  /** Of the user, when the proofs were given. */
+  readonly generation: number;
+  readonly methods: readonly Method[];
+  /** Unix time in whole seconds. */
+  readonly expires_at_s: number;
+}
+
 const FORMAT = 1;
 /** With a delegation: its kind and id stand after the scope. */
 const FORMAT_DELEGATED = 2;
+/** Never read as a token, though signed with the same keys. */
+const FORMAT_RECEIPT = 3;
 const DELEGATIONS = ['application_credential', 'trust'] as const;
 const SCOPES = ['unscoped', 'project', 'domain', 'system'] as const;
 const HEX_ID = /^[0-9a-f]{32}$/;
@@ -47,7 +62,7 @@ export function packPayload(payload: TokenPayload): Buffer {
   const { scope, delegation } = payload;
   const head = Buffer.alloc(15);
   head[0] = delegation === undefined ? FORMAT : FORMAT_DELEGATED;
-  head[1] = payload.methods.reduce((bits, method) => bits | (1 << METHODS.indexOf(method)), 0);
+  head[1] = packMethods(payload.methods);
   head[2] = SCOPES.indexOf(scope.kind);
   head.writeUInt32BE(payload.issued_at_s, 3);
   head.writeUInt32BE(payload.expires_at_s, 7);
@@ -82,7 +97,7 @@ export function unpackPayload(bytes: Buffer): TokenPayload | undefined {
   return {
     user_id,
     scope,
-    methods: METHODS.filter((_, bit) => ((bytes[1] ?? 0) & (1 << bit)) !== 0),
+    methods: unpackMethods(bytes[1]),
     ...(delegation === undefined ? {} : { delegation }),
     issued_at_s: bytes.readUInt32BE(3),
     expires_at_s: bytes.readUInt32BE(7),
@@ -90,6 +105,34 @@ export function unpackPayload(bytes: Buffer): TokenPayload | undefined {
     audit_ids,
   };
 }
+
+/** Packs a receipt. */
+export function packReceipt({ methods, expires_at_s, generation, user_id }: Receipt): Buffer {
+  const head = Buffer.alloc(10);
+  head[0] = FORMAT_RECEIPT;
+  head[1] = packMethods(methods);
+  head.writeUInt32BE(expires_at_s, 2);
+  head.writeUInt32BE(generation, 6);
+  return Buffer.concat([head, packId(user_id)]);
+}
+
+/** Unpacks what `packReceipt` packed; undefined for anything else. */
+export function unpackReceipt(bytes: Buffer): Receipt | undefined {
+  if (bytes.length < 10 || bytes[0] !== FORMAT_RECEIPT) return undefined;
+  const user_id = unpackId({ bytes, at: 10 });
+  if (user_id === undefined) return undefined;
+  return {
+    user_id,
+    methods: unpackMethods(bytes[1]),
+    expires_at_s: bytes.readUInt32BE(2),
+    generation: bytes.readUInt32BE(6),
+  };
+}
+
+const packMethods = (methods: readonly Method[]): number =>
+  methods.reduce((bits, method) => bits | (1 << METHODS.indexOf(method)), 0);
+
+const unpackMethods = (bits = 0): Method[] => METHODS.filter((_, bit) => (bits & (1 << bit)) !== 0);
 
 function unpackDelegation(reader: { readonly bytes: Buffer; at: number }): Delegation | undefined {
   const kind = DELEGATIONS[reader.bytes[reader.at] ?? -1];

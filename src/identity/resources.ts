@@ -37,7 +37,10 @@ const UserOptions = Type.Object(
     ignore_user_inactivity: Type.Optional(nullable(Type.Boolean())),
     multi_factor_auth_enabled: Type.Optional(nullable(Type.Boolean())),
     multi_factor_auth_rules: Type.Optional(
-      Type.Array(Type.Array(Type.String({ maxLength: 64 }), { maxItems: 8 }), { maxItems: 8 }),
+      Type.Array(Type.Array(Type.String({ maxLength: 64 }), { minItems: 1, maxItems: 8, uniqueItems: true }), {
+        maxItems: 8,
+        uniqueItems: true,
+      }),
     ),
   },
   { additionalProperties: false },
