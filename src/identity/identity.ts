@@ -20,6 +20,7 @@ import { domainConfigOperations } from './domain-config.ts';
 import { domainOperations } from './domains.ts';
 import { ec2TokenOperations } from './ec2-tokens.ts';
 import { endpointFilterOperations } from './endpoint-filters.ts';
+import { endpointPolicyOperations } from './endpoint-policies.ts';
 import { grantOperations } from './grants.ts';
 import { groupOperations } from './groups.ts';
 import { createTokenKeys, rotateTokenKeys } from './keys.ts';
@@ -151,6 +152,7 @@ export function createIdentity(options: IdentityOptions): IdentityService {
       ...limitOperations(core),
       ...domainConfigOperations(core),
       ...endpointFilterOperations(core),
+      ...endpointPolicyOperations(core),
       ...consumerOperations(core),
       ...ec2TokenOperations(core),
     ],

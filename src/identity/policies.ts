@@ -10,7 +10,7 @@ import { admin, systemReader } from './rules.ts';
 
 const BLOB_MAX_CHARACTERS = 65_536;
 
-const policy = resource({
+export const policy = resource({
   name: 'policy',
   collection: 'policies',
   table: 'identity_policies',
@@ -25,8 +25,8 @@ const policy = resource({
     links: selfLink('policies'),
   },
 });
-type PolicyRow = BaseRow & RowOf<(typeof policy)['fields']>;
-const policies = createStore<typeof policy, PolicyRow>(policy);
+export type PolicyRow = BaseRow & RowOf<(typeof policy)['fields']>;
+export const policies = createStore<typeof policy, PolicyRow>(policy);
 
 declare module '../db/tables.ts' {
   interface Tables {
