@@ -51,7 +51,9 @@ export async function startRecorder(tools: string, target: Target, file: string)
   const identityUrl = `http://${fronts.get(identity.origin)}${identity.pathname}`;
   try {
     // It reads descriptions of some megabytes first.
-    await until('the recording proxy answers', async () => (await fetch(identityUrl)).ok, { timeout_ms: 120_000 });
+    const hasEnded = (): boolean => proxy.exitCode !== null || proxy.signalCode !== null;
+    await until('the recording proxy answers', async () => hasEnded() || (await fetch(identityUrl)).ok);
+    if (hasEnded()) throw new Error(`the recording proxy ended at once: ${join(tools, 'proxy.mjs')}`);
   } catch (error) {
     proxy.kill('SIGTERM');
     throw error;
