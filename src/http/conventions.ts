@@ -177,6 +177,7 @@ export const identity: Convention = {
   catalogName: 'keystone',
   root: '/v3',
   catalogPath: '/v3',
+  headers: { vary: 'X-Auth-Token' },
   fault: (fault) => ({ error: { code: fault.status, message: fault.message, title: reason(fault.status) } }),
   malformed:
     'Expecting to find valid JSON in request body. The server could not comply with the request since it is either malformed or otherwise incorrect. The client is assumed to be in error.',
@@ -201,6 +202,7 @@ export const identity: Convention = {
   unknownPath: () => notFound('The resource could not be found.'),
   refusal: (rule) => forbidden(`You are not authorized to perform the requested action: ${rule}.`),
   answersHead: true,
+  tellsUnknownPaths: true,
 };
 
 export const image: Convention = {

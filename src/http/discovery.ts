@@ -1,12 +1,16 @@
 /** The version documents that clients read before they know anything else; none needs a token. */
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { ServerOptions } from './server.ts';
 import type { Convention } from './service.ts';
 import { format } from './microversion.ts';
 
 interface Document {
   /** What `GET /<service>/` answers, and with which status. */
-  readonly list: (url: string) => { status: number; body: unknown };
+  readonly list: (url: string) => {
+    readonly status: number;
+    readonly body: unknown;
+    readonly headers?: Readonly<Record<string, string>>;
+  };
   /** What `GET /<service>/<version>` answers, where the service has such a page. */
   readonly one?: (url: string) => unknown;
   /** The same for the service's legacy root. */
@@ -33,19 +37,40 @@ export function discoveryRoutes(server: FastifyInstance, options: ServerOptions)
   server.get('/metrics', async (_request, reply) =>
     reply.header('content-type', options.metrics.registry.contentType).send(await options.metrics.registry.metrics()),
   );
-  for (const { convention } of options.services) {
+  for (const { convention, home } of options.services) {
     const document = documents[convention.name]?.(convention);
     if (document === undefined) continue;
     const url = `${options.publicUrl}/${convention.name}`;
-    server.get(`/${convention.name}`, async (_request, reply) => {
-      const { status, body } = document.list(url);
-      return reply.code(status).send(body);
+    server.get(`/${convention.name}`, async (request, reply) => {
+      if (home !== undefined && wantsHome(request))
+        return reply.header('content-type', JSON_HOME).send(home(convention.root));
+      const { status, body, headers = {} } = document.list(url);
+      return reply.code(status).headers(headers).send(body);
     });
     const { one } = document;
-    if (one !== undefined) server.get(`/${convention.name}${convention.root}`, async () => one(url));
+    if (one !== undefined) {
+      server.get(`/${convention.name}${convention.root}`, async (request, reply) =>
+        home !== undefined && wantsHome(request) ? reply.header('content-type', JSON_HOME).send(home('')) : one(url),
+      );
+    }
     const { legacy } = document;
     if (legacy !== undefined) server.get(`/${convention.name}${convention.legacyRoot}`, async () => legacy(url));
   }
+}
+
+const JSON_HOME = 'application/json-home';
+
+/** Whether a client would rather have JSON Home than plain JSON: of two that it likes as much it gets the latter. */
+function wantsHome({ headers }: FastifyRequest): boolean {
+  const liked = new Map(
+    (headers.accept ?? '').split(',').map((range) => {
+      const [type = '', ...parameters] = range.split(';').map((part) => part.trim());
+      const quality = parameters.find((parameter) => parameter.startsWith('q='))?.slice(2);
+      return [type.toLowerCase(), quality === undefined ? 1 : Number(quality) || 0] as const;
+    }),
+  );
+  const likes = (type: string): number => liked.get(type) ?? liked.get('application/*') ?? liked.get('*/*') ?? 0;
+  return likes(JSON_HOME) > likes('application/json');
 }
 
 const mediaType = (service: string, version: string) => [
@@ -75,7 +100,11 @@ const documents: Readonly<Record<string, (convention: Convention) => Document>> 
       'media-types': [{ base: 'application/json', type: 'application/vnd.openstack.identity-v3+json' }],
     });
     return {
-      list: (url) => ({ status: 300, body: { versions: { values: [version(url)] } } }),
+      list: (url) => ({
+        status: 300,
+        body: { versions: { values: [version(url)] } },
+        headers: { location: `${url}/v3/` },
+      }),
       one: (url) => ({ version: version(url) }),
     };
   },

@@ -100,6 +100,7 @@ function addHooks(server: FastifyInstance, options: ServerOptions): void {
     const state = request.headwater;
     if (state === undefined) return;
     reply.header('x-openstack-request-id', state.requestId);
+    for (const [name, value] of Object.entries(state.convention?.headers ?? {})) reply.header(name, value);
     const own = state.convention?.requestIdHeader;
     if (own !== undefined) reply.header(own, state.requestId);
   });
@@ -216,7 +217,9 @@ async function notFoundOrMethod(
 ): Promise<FastifyReply> {
   const { convention, identity } = request.headwater;
   const path = pathOf(request);
-  if (convention !== undefined && identity === undefined) return sendFault(options, request, reply, unauthorized());
+  if (convention !== undefined && convention.tellsUnknownPaths !== true && identity === undefined) {
+    return sendFault(options, request, reply, unauthorized());
+  }
   if (convention?.wholeRoutes === true) return sendFault(options, request, reply, convention.unknownPath());
   const others = paths.filter(({ pattern }) => pattern.test(path)).map(({ method }) => method);
   if (others.length > 0) {

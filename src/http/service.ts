@@ -31,6 +31,8 @@ export interface Convention {
   readonly microversions?: MicroversionRange;
   /** Response header that carries the request id beside `x-openstack-request-id`. */
   readonly requestIdHeader?: string;
+  /** Goes with every answer. */
+  readonly headers?: Readonly<Record<string, string>>;
   /** The body of a fault; a string is sent as HTML (Glance). */
   readonly fault: (fault: Fault, wantsJson: boolean) => unknown;
   /** Words for a body that is no JSON, and one that does not fit its schema. */
@@ -43,6 +45,8 @@ export interface Convention {
   readonly aliases: Readonly<Record<string, string>>;
   /** 404 for a path that does not exist. */
   readonly unknownPath: () => Fault;
+  /** Keystone's way: it tells everybody which paths and methods there are not. The others ask for a token first. */
+  readonly tellsUnknownPaths?: true;
   /**
    * True where there is no path for a method that it does not have, and none with a slash at its end: Nova's and Cinder's
    * routers know only whole routes, so that a client which leaves an id empty is not shown a list. Others answer 405 and
@@ -190,6 +194,8 @@ export function operation<Body = undefined>(definition: Operation<Body>): Operat
 
 export interface Service {
   readonly convention: Convention;
+  /** Its JSON Home document with `prefix` before each path, for who asks its version pages for that. */
+  readonly home?: (prefix: string) => unknown;
   readonly operations: readonly Operation[];
   /** Rules beside those of the operations: of single fields (`resource.fieldRules`), or enforced inside a handler. */
   readonly rules?: readonly PolicyRule[];

@@ -14,7 +14,6 @@ import { ANYBODY, checkToken, revokeToken, validateToken } from './rules.ts';
 import { actorsOf, projectIdsOf } from './subject.ts';
 import type { Token } from './tokens.ts';
 
-const VARY = { vary: 'X-Auth-Token' };
 const PATH = '/auth/tokens';
 
 export function authOperations(core: Core): Operation[] {
@@ -35,7 +34,7 @@ function issue(core: Core): Operation {
       const login = await withReceipt(core, proven, headers[RECEIPT_HEADER]);
       if (login instanceof Reply) return login;
       const { text, token } = await issueFor(core, login, login.target ?? (await targetOf(core, body.auth.scope)));
-      return new Reply(201, await tokenBody(core, token, query), { ...VARY, 'x-subject-token': text });
+      return new Reply(201, await tokenBody(core, token, query), { 'x-subject-token': text });
     },
   });
 }
@@ -133,7 +132,7 @@ function subjectOperations(core: Core): Operation[] {
       if (!heedsAccessRules(call.headers)) throw notFound('Failed to validate token');
     }
     const body = await tokenBody(core, token, call.query);
-    return new Reply(200, body, { ...VARY, 'x-subject-token': call.headers['x-subject-token'] ?? '' });
+    return new Reply(200, body, { 'x-subject-token': call.headers['x-subject-token'] ?? '' });
   };
   return [
     operation({
@@ -165,7 +164,7 @@ function subjectOperations(core: Core): Operation[] {
         const token = await required(call);
         await core.db.transaction((tx) => core.tokens.revoke(tx, token));
         core.changes.apply(`token ${token.payload.audit_ids[0]}`);
-        return new Reply(204, undefined, VARY);
+        return undefined;
       },
     }),
   ];

@@ -6,6 +6,7 @@ import type { Operation } from '../http/service.ts';
 import { crudOperations } from '../resource/crud.ts';
 import { claimName, type Core, missing, refuseImmutable } from './core.ts';
 import { type DomainRow, domains, newId, projects, users } from './resources.ts';
+import { noteRevoked } from './revocations.ts';
 import { admin, getDomain, systemReader } from './rules.ts';
 
 const twice = (name: string) => () =>
@@ -57,12 +58,17 @@ export function domainOperations(core: Core): Operation[] {
 }
 
 async function emptyDomain(core: Core, tx: Tx, id: string): Promise<void> {
-  for (const project of await projects.select(tx, [sql<SqlBool>`domain_id = ${id}`])) {
+  const within = [sql<SqlBool>`domain_id = ${id}`];
+  const [gone, without] = [await projects.select(tx, within), await users.select(tx, within)];
+  for (const project of gone) {
     for (const listener of core.projectDeleted) await listener(tx, project.id);
   }
-  for (const user of await users.select(tx, [sql<SqlBool>`domain_id = ${id}`])) {
+  for (const user of without) {
     for (const listener of core.userDeleted) await listener(tx, user.id);
   }
+  const idsOf = (rows: readonly { readonly id: string }[]) => rows.map((row) => row.id);
+  await noteRevoked(core, tx, 'project_id', idsOf(gone));
+  await noteRevoked(core, tx, 'user_id', idsOf(without));
   for (const table of ['identity_trusts', 'identity_credentials']) {
     await sql`delete from ${sql.table(table)}
       where project_id in (select id from identity_projects where domain_id = ${id})`.execute(tx);

@@ -48,17 +48,20 @@ beforeEach(async () => {
 afterAll(() => api.close());
 
 describe('a policy', () => {
-  it.each(['endpoints/INNER', 'services/SERVICE', 'services/SERVICE/regions/inner'])('is given to %s and taken away', async (form) => {
-    const below = form.replace('INNER', ids.inner).replace('SERVICE', ids.service);
-    const path = at(ids.first, below);
-    const lacking = await call(admin, 'GET', path);
-    expect([lacking.status, message(lacking)]).toEqual([404, 'Could not find policy association.']);
-    for (const _ of ['once', 'again']) await give(ids.first, below);
-    for (const method of ['GET', 'HEAD'] as const) expect((await call(admin, method, path)).status).toBe(204);
-    expect(await holding(ids.inner)).toBe(ids.first);
-    for (const _ of ['once', 'again']) expect((await call(admin, 'DELETE', path)).status).toBe(204);
-    expect((await call(admin, 'HEAD', path)).status).toBe(404);
-  });
+  it.each(['endpoints/INNER', 'services/SERVICE', 'services/SERVICE/regions/inner'])(
+    'is given to %s and taken away',
+    async (form) => {
+      const below = form.replace('INNER', ids.inner).replace('SERVICE', ids.service);
+      const path = at(ids.first, below);
+      const lacking = await call(admin, 'GET', path);
+      expect([lacking.status, message(lacking)]).toEqual([404, 'Could not find policy association.']);
+      for (const _ of ['once', 'again']) await give(ids.first, below);
+      for (const method of ['GET', 'HEAD'] as const) expect((await call(admin, method, path)).status).toBe(204);
+      expect(await holding(ids.inner)).toBe(ids.first);
+      for (const _ of ['once', 'again']) expect((await call(admin, 'DELETE', path)).status).toBe(204);
+      expect((await call(admin, 'HEAD', path)).status).toBe(404);
+    },
+  );
 
   it('takes the place of another', async () => {
     await give(ids.first, `services/${ids.service}`);

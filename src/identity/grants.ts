@@ -84,28 +84,30 @@ function operationsOf(core: Core, kind: Kind): Operation[] {
     );
     if (rows.length === 0) throw noAssignment(at, roleId);
   };
-  return [
-    operation({
-      method: 'GET',
-      path: `${path}${tail}`,
-      policy: rules.list,
-      target,
-      status: 200,
-      summary: `List each ${what}`,
-      handle: async (call) => {
-        const at = place(call);
-        await requireBoth(db.query, at, false);
-        const { rows } = await sql<{ role_id: string }>`
+  const list = operation({
+    method: 'GET',
+    path: `${path}${tail}`,
+    policy: rules.list,
+    target,
+    status: 200,
+    summary: `List each ${what}`,
+    handle: async (call) => {
+      const at = place(call);
+      await requireBoth(db.query, at, false);
+      const { rows } = await sql<{ role_id: string }>`
           select role_id from identity_assignments where ${matches(at)}`.execute(db.query);
-        const found = await roles.findMany(
-          db.query,
-          rows.map(({ role_id }) => role_id),
-        );
-        const render = renderer<RoleRow>(role, core.convention, call.context, 'detail');
-        const filled = `${path}${tail}`.replace(/:([a-z_]+)/g, (_, name: string) => call.params[name] ?? '');
-        return collection(call.context, 'roles', filled, found.map(render), call.query);
-      },
-    }),
+      const found = await roles.findMany(
+        db.query,
+        rows.map(({ role_id }) => role_id),
+      );
+      const render = renderer<RoleRow>(role, core.convention, call.context, 'detail');
+      const filled = `${path}${tail}`.replace(/:([a-z_]+)/g, (_, name: string) => call.params[name] ?? '');
+      return collection(call.context, 'roles', filled, found.map(render), call.query);
+    },
+  });
+  return [
+    // Keystone has no list of what is inherited from a project.
+    ...(kind.inherited && kind.scope === 'project' ? [] : [list]),
     ...(['HEAD', 'GET'] as const).map((method) =>
       operation({
         method,

@@ -13,6 +13,7 @@ import {
   refuseOtherDomain,
 } from './core.ts';
 import { type GroupRow, groups, newId } from './resources.ts';
+import { endTokensOf } from './revocations.ts';
 import { admin, domainList, getGroup } from './rules.ts';
 
 const twice = (name: string, domainId: string | null) => () =>
@@ -56,7 +57,18 @@ export function groupOperations(core: Core): Operation[] {
       return given;
     },
     removing: async (row, _context, tx) => {
-      await sql`delete from identity_assignments where actor_id = ${row.id} and actor = 'group'`.execute(tx);
+      const { numAffectedRows } = await sql`
+        delete from identity_assignments where actor_id = ${row.id} and actor = 'group'`.execute(tx);
+      // Only what gave its members a role takes their tokens along.
+      if (numAffectedRows !== 0n) {
+        const { rows } = await sql<{ user_id: string }>`
+          select user_id from identity_members where group_id = ${row.id} order by user_id`.execute(tx);
+        await endTokensOf(
+          core,
+          tx,
+          rows.map(({ user_id }) => user_id),
+        );
+      }
       await core.changes.announce(tx, 'all');
     },
     committed: () => core.changes.apply('all'),

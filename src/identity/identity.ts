@@ -23,6 +23,7 @@ import { endpointFilterOperations } from './endpoint-filters.ts';
 import { endpointPolicyOperations } from './endpoint-policies.ts';
 import { grantOperations } from './grants.ts';
 import { groupOperations } from './groups.ts';
+import { jsonHome } from './json-home.ts';
 import { createTokenKeys, rotateTokenKeys } from './keys.ts';
 import { limitOperations } from './limits.ts';
 import { consumerOperations } from './oauth-consumers.ts';
@@ -31,6 +32,8 @@ import { createPasswords } from './passwords.ts';
 import type { Scope } from './payload.ts';
 import { policyOperations } from './policies.ts';
 import { projectOperations } from './projects.ts';
+import { retiredOperations } from './retired.ts';
+import { revocationOperations } from './revocations.ts';
 import { roleOperations } from './roles.ts';
 import { createTokens } from './tokens.ts';
 import { trustOperations } from './trusts.ts';
@@ -132,31 +135,31 @@ export function createIdentity(options: IdentityOptions): IdentityService {
     projectDeleted,
     userDeleted,
   };
-  const service: Service = {
-    convention,
-    operations: [
-      ...authOperations(core),
-      ...domainOperations(core),
-      ...projectOperations(core),
-      ...userOperations(core),
-      ...groupOperations(core),
-      ...roleOperations(core),
-      ...grantOperations(core),
-      ...assignmentOperations(core),
-      ...catalogOperations(core),
-      ...policyOperations(core),
-      ...applicationCredentialOperations(core),
-      ...accessRuleOperations(core),
-      ...trustOperations(core),
-      ...credentialOperations(core),
-      ...limitOperations(core),
-      ...domainConfigOperations(core),
-      ...endpointFilterOperations(core),
-      ...endpointPolicyOperations(core),
-      ...consumerOperations(core),
-      ...ec2TokenOperations(core),
-    ],
-  };
+  const operations = [
+    ...authOperations(core),
+    ...domainOperations(core),
+    ...projectOperations(core),
+    ...userOperations(core),
+    ...groupOperations(core),
+    ...roleOperations(core),
+    ...grantOperations(core),
+    ...assignmentOperations(core),
+    ...catalogOperations(core),
+    ...policyOperations(core),
+    ...applicationCredentialOperations(core),
+    ...accessRuleOperations(core),
+    ...trustOperations(core),
+    ...credentialOperations(core),
+    ...limitOperations(core),
+    ...domainConfigOperations(core),
+    ...endpointFilterOperations(core),
+    ...endpointPolicyOperations(core),
+    ...consumerOperations(core),
+    ...ec2TokenOperations(core),
+    ...revocationOperations(core),
+    ...retiredOperations(),
+  ];
+  const service: Service = { convention, operations, home: (prefix) => jsonHome(operations, prefix) };
   return {
     service,
     authenticate: async (token) => (await tokens.find(token))?.identity,

@@ -11,6 +11,12 @@ const refusal = (words: string): Fault =>
     `${words} The server could not comply with the request since it is either malformed or otherwise incorrect. The client is assumed to be in error.`,
   );
 
+/** Whether a text is a moment. */
+export function isMoment(given: string): boolean {
+  const text = /(Z|[+-]\d\d:?\d\d)$/.test(given) ? given : `${given}Z`;
+  return MOMENT.test(given) && !Number.isNaN(Date.parse(text.replace(' ', 'T')));
+}
+
 /**
  * Reads a moment.
  * @returns in a form that PostgreSQL reads, with its microseconds
@@ -18,9 +24,7 @@ const refusal = (words: string): Fault =>
  */
 export function momentOf(given: string): string {
   const text = /(Z|[+-]\d\d:?\d\d)$/.test(given) ? given : `${given}Z`;
-  if (!MOMENT.test(given) || Number.isNaN(Date.parse(text.replace(' ', 'T')))) {
-    throw refusal('Timestamp not in expected format.');
-  }
+  if (!isMoment(given)) throw refusal('Timestamp not in expected format.');
   return text.replace(' ', 'T');
 }
 

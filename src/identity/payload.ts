@@ -12,7 +12,12 @@ export const METHODS = ['password', 'token', 'application_credential', 'ec2crede
 export type Method = (typeof METHODS)[number];
 
 /** Those by which a user may log in. */
-export const AUTH_METHODS = ['token', 'password', 'application_credential', 'totp'] as const satisfies readonly Method[];
+export const AUTH_METHODS = [
+  'token',
+  'password',
+  'application_credential',
+  'totp',
+] as const satisfies readonly Method[];
 
 /** What a token draws its rights from, where that is not what its user holds. */
 export interface Delegation {

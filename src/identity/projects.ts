@@ -20,6 +20,7 @@ import {
 } from './core.ts';
 import { alsoDomains } from './domain-projects.ts';
 import { newId, project, type ProjectRow, projects } from './resources.ts';
+import { noteRevoked } from './revocations.ts';
 import { admin, domainList, getProject } from './rules.ts';
 import { actorsOf } from './subject.ts';
 import { dropTrusts } from './trusts.ts';
@@ -91,6 +92,7 @@ export function projectOperations(core: Core): Operation[] {
       await dropTrusts(core, tx, sql`project_id = ${row.id}`);
       await sql`delete from identity_credentials where project_id = ${row.id}`.execute(tx);
       for (const listener of core.projectDeleted) await listener(tx, row.id);
+      await noteRevoked(core, tx, 'project_id', [row.id]);
       await core.changes.announce(tx, `project ${row.id}`);
     },
     committed: () => core.changes.apply('all'),

@@ -46,7 +46,7 @@ export async function receiptFor(core: Core, user: UserRow, methods: readonly Me
     // What the given proofs are no part of is no way on from here.
     required_auth_methods: rulesOf(user).filter((rule) => rule.some((method) => given.has(method))),
   };
-  return new Reply(401, body, { vary: 'X-Auth-Token', [RECEIPT_HEADER]: text });
+  return new Reply(401, body, { [RECEIPT_HEADER]: text });
 }
 
 /**

@@ -39,6 +39,8 @@ export interface IssueRequest {
 }
 
 export interface Tokens {
+  /** How long a token holds. */
+  readonly validity_s: number;
   /**
    * Issues a token.
    * @throws Fault 401 where the user or the scope is none of theirs, 403 for a trust that is another's or gives nothing
@@ -93,6 +95,7 @@ export function createTokens({ db, keys, changes, now, validity_s }: TokenOption
   }
 
   return {
+    validity_s,
     async issue({ user_id, scope, methods, generation, delegation, parent }) {
       const auditId = newAuditId();
       const claim = { user_id, scope, ...(delegation === undefined ? {} : { delegation }) };
@@ -118,8 +121,9 @@ export function createTokens({ db, keys, changes, now, validity_s }: TokenOption
     },
     async revoke(tx, { payload }) {
       const auditId = payload.audit_ids[0] as string;
-      await sql`insert into identity_revocations (audit_id, expires_at)
-        values (${auditId}, to_timestamp(${payload.expires_at_s})) on conflict do nothing`.execute(tx);
+      await sql`insert into identity_revocations (audit_id, expires_at, revoked_at)
+        values (${auditId}, to_timestamp(${payload.expires_at_s}), to_timestamp(${now() / 1000}))
+        on conflict do nothing`.execute(tx);
       // What has expired by itself need not be remembered; the day of grace is for clocks that differ.
       await sql`delete from identity_revocations where audit_id in (
         select audit_id from identity_revocations where expires_at < clock_timestamp() - interval '1 day'

@@ -12,6 +12,7 @@ import { collection, type Core, first, missing } from './core.ts';
 import { expiryOf } from './moment.ts';
 import { forbiddenAction } from './delegation.ts';
 import { Id, newId, role, type RoleRow, roles } from './resources.ts';
+import { noteRevoked } from './revocations.ts';
 import { trustRules } from './rules.ts';
 import { effectiveRoles } from './subject.ts';
 
@@ -320,6 +321,12 @@ export async function dropTrusts(core: Core, tx: Tx, condition: RawBuilder<unkno
       select id from identity_trusts where ${condition}
       union select t.id from identity_trusts t join gone g on t.redelegated_trust_id = g.id
     ) delete from identity_trusts where id in (select id from gone) returning id`.execute(tx);
+  await noteRevoked(
+    core,
+    tx,
+    'trust_id',
+    rows.map(({ id }) => id),
+  );
   for (const { id } of rows) await core.changes.announce(tx, `delegation ${id}`);
   return rows.map(({ id }) => id);
 }

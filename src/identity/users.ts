@@ -33,6 +33,7 @@ import {
   users,
 } from './resources.ts';
 import { checkOwnChange, checkStrength, ofNewPassword, provePassword, rememberPassword } from './password-rules.ts';
+import { endTokensOf, noteRevoked } from './revocations.ts';
 import { admin, domainList, getUser, listGroupsForUser, listUserProjects } from './rules.ts';
 import { projectIdsOf } from './subject.ts';
 
@@ -96,11 +97,13 @@ export function userOperations(core: Core): Operation[] {
     },
     updated: async (row, before, _context, tx) => {
       await remember(row, before, tx);
+      if (row.token_generation !== before.token_generation) await noteRevoked(core, tx, 'user_id', [row.id]);
       await changes.announce(tx, `user ${row.id}`);
     },
     removing: async (row, _context, tx) => {
       await sql`delete from identity_assignments where actor_id = ${row.id} and actor = 'user'`.execute(tx);
       for (const listener of core.userDeleted) await listener(tx, row.id);
+      await noteRevoked(core, tx, 'user_id', [row.id]);
       await changes.announce(tx, `user ${row.id}`);
     },
     committed: () => changes.apply('all'),
@@ -150,6 +153,7 @@ function changePassword(core: Core): Operation {
         // Somebody else changed it first: what was proven holds no longer.
         if (numAffectedRows !== 1n) throw unauthorized();
         await rememberPassword(tx, core.passwordRules, id, password);
+        await noteRevoked(core, tx, 'user_id', [id]);
         await core.changes.announce(tx, `user ${id}`);
       });
       core.changes.apply(`user ${id}`);
@@ -272,7 +276,8 @@ function belongings(core: Core): Operation[] {
           const { numAffectedRows } = await sql`delete from identity_members
             where group_id = ${groupId} and user_id = ${userId}`.execute(tx);
           if (numAffectedRows !== 1n) throw member(groupId, userId);
-          await core.changes.announce(tx, `user ${userId}`);
+          // As Keystone does: what a token still means after that is not worked out, it is void.
+          await endTokensOf(core, tx, [userId]);
         });
         core.changes.apply(`user ${userId}`);
       },
