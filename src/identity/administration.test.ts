@@ -235,6 +235,7 @@ describe('role assignments', () => {
     expect((await call(admin, 'DELETE', `/groups/${group}/users/${ids.user}`)).status).toBe(204);
     expect((await call(token, 'GET', '/auth/projects')).status).toBe(401);
     expect((await call(admin, 'HEAD', `/groups/${group}/users/${ids.user}`)).status).toBe(404);
+    member = await tokenFor(password({ id: ids.user, password: 'pw' }));
   });
 
   it('are inherited below the domain and the project they are given on, not on it', async () => {
