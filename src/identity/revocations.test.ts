@@ -25,7 +25,7 @@ const done = async (...request: Parameters<typeof call>): Promise<void> => {
 async function eventsOf(id: string): Promise<object[]> {
   const { status, body } = await call(admin, 'GET', PATH);
   expect(status).toBe(200);
-  return body.events.flatMap(({ issued_before, revoked_at, ...of }: Record<string, string>) =>
+  return body.events.flatMap(({ issued_before: _before, revoked_at: _at, ...of }: Record<string, string>) =>
     Object.values(of).includes(id) ? [of] : [],
   );
 }
@@ -67,7 +67,7 @@ describe('an event tells', () => {
     await done('', 'POST', `/users/${user_id}/password`, own);
     await done(admin, 'PATCH', `/users/${user_id}`, { user: { enabled: false } });
     await done(admin, 'DELETE', `/users/${user_id}`);
-    expect(await eventsOf(user_id)).toEqual(Array(4).fill({ user_id }));
+    expect(await eventsOf(user_id)).toEqual(Array.from({ length: 4 }, () => ({ user_id })));
   });
 
   it('of a project, a trust and a domain that are gone', async () => {
