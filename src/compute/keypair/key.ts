@@ -45,6 +45,12 @@ export interface GeneratedKey {
   readonly public_key: string;
 }
 
+/** A new RSA key of 2048 bits as PEM (PKCS#1). */
+export async function newRsaKey(): Promise<string> {
+  const { privateKey } = await generate('rsa', { modulusLength: MODULUS_BITS });
+  return privateKey.export({ type: 'pkcs1', format: 'pem' }).toString();
+}
+
 /** A new RSA key of 2048 bits: the private half as PEM, the public one as OpenSSH writes it. */
 export async function generateSshKey(): Promise<GeneratedKey> {
   const { privateKey, publicKey } = await generate('rsa', { modulusLength: MODULUS_BITS });

@@ -1,4 +1,5 @@
-import { createPublicKey, createPrivateKey } from 'node:crypto';
+import { spawnSync } from 'node:child_process';
+import { createPublicKey, createPrivateKey, X509Certificate } from 'node:crypto';
 import { sql } from 'kysely';
 import { afterAll, describe, expect, it } from 'vitest';
 import { computeTest } from '../testing.ts';
@@ -47,8 +48,43 @@ describe('keypairs', () => {
     const { rows } = await sql<{ all: string }>`select row_to_json(k)::text as all from keypairs k`.execute(db.query);
     expect(rows.some((row) => row.all.includes('PRIVATE KEY'))).toBe(false);
     expect((await call('alice', 'POST', '/os-keypairs', { keypair: { name: 'n' } })).status).toBe(400);
-    const x509 = await call('alice', 'POST', '/os-keypairs', { keypair: { name: 'n', type: 'x509' } }, 50);
-    expect(x509.body.badRequest.message).toContain('can only be imported');
+    const x509 = await call('alice', 'POST', '/os-keypairs', { keypair: { name: 'n', type: 'x509' } });
+    expect([x509.status, x509.body.badRequest.message]).toEqual([
+      400,
+      expect.stringContaining("'public_key' is a required property"),
+    ]);
+  });
+
+  it('are certificates for clients where that is asked for, with the key beside them in PKCS#12', async () => {
+    const asked = { keypair: { name: 'windows', type: 'x509', user_id: 'bob' } };
+    const { status, body } = await call('admin', 'POST', '/os-keypairs', asked, 91);
+    expect(status).toBe(201);
+    const { private_key, public_key, fingerprint, type, user_id } = body.keypair;
+    expect([type, user_id, fingerprint]).toEqual(['x509', 'bob', certificateFingerprint(public_key)]);
+    const certificate = new X509Certificate(public_key);
+    expect(certificate.subject).toBe('CN=bob');
+    expect(certificate.issuer).toBe('CN=bob');
+    expect(certificate.verify(certificate.publicKey)).toBe(true);
+    expect(certificate.keyUsage).toEqual(['1.3.6.1.5.5.7.3.2']);
+    expect(certificate.subjectAltName).toContain('bob@localhost');
+    const days = (Date.parse(certificate.validTo) - Date.parse(certificate.validFrom)) / 86_400_000;
+    expect(days).toBe(3650);
+    // What OpenSSL reads, every client does.
+    const opened = spawnSync('openssl', ['pkcs12', '-passin', 'pass:', '-nodes'], {
+      input: Buffer.from(private_key, 'base64'),
+    });
+    if (opened.error === undefined) {
+      const text = opened.stdout.toString();
+      const key = createPrivateKey(
+        text.slice(text.indexOf('-----BEGIN PRIVATE KEY'), text.indexOf('-----END PRIVATE KEY') + 25),
+      );
+      expect(certificate.checkPrivateKey(key)).toBe(true);
+      expect(text).toContain(public_key.split('\n')[1]);
+    }
+    expect((await call('bob', 'GET', '/os-keypairs/windows')).body.keypair.public_key).toBe(public_key);
+    const { rows } = await sql<{ all: string }>`select row_to_json(k)::text as all from keypairs k`.execute(db.query);
+    expect(rows.some((row) => row.all.includes(private_key.slice(100, 200)))).toBe(false);
+    expect((await call('admin', 'DELETE', '/os-keypairs/windows?user_id=bob')).status).toBe(204);
   });
 
   it('belong to users: others see none of them, admins from 2.10 do', async () => {

@@ -6,6 +6,7 @@ import { type Call, type Operation, operation, type PolicyRule, Reply } from '..
 import type { ComputeDependencies } from '../dependencies.ts';
 import { ANY_TEXT, firstOf, PAGING_PARAMETERS, queryParameters } from '../links.ts';
 import { PRINTABLE_NAME } from '../parameters.ts';
+import { generateCertificate } from './certificate.ts';
 import { certificateFingerprint, generateSshKey, sshFingerprint } from './key.ts';
 import {
   createKeypair,
@@ -152,7 +153,7 @@ export function keypairOperations({ db, cascade }: ComputeDependencies): Operati
         const { version, identity } = call.context;
         const { name, public_key, type = 'ssh' } = call.body.keypair;
         checkName(name, version);
-        const generated = public_key === undefined ? await generateKey(type) : undefined;
+        const generated = public_key === undefined ? await generateKey(type, userOfBody(call)) : undefined;
         const key = generated?.public_key ?? (public_key as string);
         const fingerprint = type === 'ssh' ? sshFingerprint(key) : certificateFingerprint(key);
         const row = await db.transaction((tx) =>
@@ -199,7 +200,5 @@ function checkName(name: string, version: number): void {
   );
 }
 
-function generateKey(type: KeypairType) {
-  if (type === 'ssh') return generateSshKey();
-  throw badRequest('Keypair data is invalid: an x509 keypair can only be imported, give its public_key');
-}
+const generateKey = (type: KeypairType, userId: string) =>
+  type === 'ssh' ? generateSshKey() : generateCertificate(userId);
