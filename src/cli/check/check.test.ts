@@ -45,11 +45,16 @@ const wan: NetworkTopology = {
   ],
 };
 
-async function check(children: readonly ConfiguredChild[], topology = NO_TOPOLOGY, tries = false) {
+async function check(
+  children: readonly ConfiguredChild[],
+  topology = NO_TOPOLOGY,
+  tries = false,
+  keystone?: { readonly url: string },
+) {
   const clouds = Object.fromEntries(
     Object.entries(sims).map(([name, sim]) => [name, { name, auth_type: 'password' as const, ...sim.cloudsYamlEntry }]),
   );
-  return checkChildren({ children, topology } as unknown as Config, [], { tries, clouds });
+  return checkChildren({ children, topology, keystone } as unknown as Config, [], { tries, clouds });
 }
 
 /** `topic: state` of whatever does not simply hold. */
@@ -144,6 +149,33 @@ describe('headwater check', () => {
     expect(said(shared, 'flavors', 'holds')?.says).toContain('m1.tiny (1 vCPUs, 512 MB');
     expect(said(shared, 'floating ips', 'missing')?.lost).toContain('refused');
     expect(shared === undefined ? false : isWhole([shared])).toBe(true);
+  });
+
+  it('says that an account which may only read makes nothing', async () => {
+    const sim = await cloud('reading', { isFurnished: true });
+    const roles = [...sim.state.roles].filter(([, name]) => name !== 'reader').map(([id]) => id);
+    for (const key of sim.state.assignments)
+      if (roles.some((id) => key.endsWith(`/${id}`))) sim.state.assignments.delete(key);
+    for (const row of [...sim.state.networks.values(), ...sim.state.subnets.values()]) row.project_id = 'another';
+    const [report] = await check([child('reading', { tenancy: 'shared' })]);
+    expect(said(report, 'tenancy', 'essential')?.says).toContain('the account has the roles reader');
+    // Neutron keeps the subnets of an external network that is not shared to administrators.
+    expect(said(report, 'external networks', 'unknown')?.says).toContain('does not see the subnets of public');
+  });
+
+  it('tells the Keystone of a federated child from another one', async () => {
+    const federated = child('east', { tenancy: 'federated' });
+    const own = await check([federated], NO_TOPOLOGY, false, { url: sims.east?.authUrl ?? '' });
+    expect(said(own[0], 'shared Keystone', 'holds')?.says).toContain('takes tokens of');
+    expect(isWhole(own)).toBe(true);
+    const other = await check([federated], NO_TOPOLOGY, false, { url: sims.west?.authUrl ?? '' });
+    expect(said(other[0], 'shared Keystone', 'essential')?.says).toContain('they are two Keystones');
+    expect(said(other[0], 'shared Keystone', 'essential')?.mend).toContain('`identity.url`');
+    const nowhere = await check([federated], NO_TOPOLOGY, false, { url: 'http://127.0.0.1:1/identity/v3' });
+    expect(said(nowhere[0], 'shared Keystone', 'unknown')?.says).toContain('could not be looked at');
+    // Children of other tenancies need no Keystone in common with the parent.
+    const [mirrored] = await check([child('east')], NO_TOPOLOGY, false, { url: sims.west?.authUrl ?? '' });
+    expect(mirrored?.findings.some(({ topic }) => topic === 'shared Keystone')).toBe(false);
   });
 
   it('holds zones and external networks against the configuration', async () => {

@@ -43,7 +43,10 @@ export async function checkChildren(
   }
   const wanted = config.children.filter(({ name }) => names.length === 0 || names.includes(name));
   const entries = wanted.map((child) => ({ child, entry: entryOf(child.cloud, clouds) }));
+  const keystoneUrl = config.keystone?.url;
   return Promise.all(
-    entries.map(({ child, entry }) => checkChild({ child, entry, topology: config.topology, children, tries })),
+    entries.map(({ child, entry }) =>
+      checkChild({ child, entry, topology: config.topology, children, tries, keystoneUrl }),
+    ),
   );
 }

@@ -6,6 +6,7 @@ import { type CloudApi, CloudError } from '../../openstack/contract.ts';
 import type { ConfiguredChild } from '../config.ts';
 import { distance } from './distance.ts';
 import { type ChildReport, type Finding, holds, lacking, unknown } from './finding.ts';
+import { sharedKeystone } from './keystone.ts';
 import { networking } from './networking.ts';
 import { quotas } from './quotas.ts';
 import { rights } from './rights.ts';
@@ -19,6 +20,8 @@ export interface CheckedChild {
   readonly children: readonly string[];
   /** Whether networks may be made and taken away again, to see what the child accepts; else nothing is changed. */
   readonly tries: boolean;
+  /** URL of the Keystone in place of the built-in one, where there is one. */
+  readonly keystoneUrl?: string | undefined;
 }
 
 /** An answer that takes longer is none. */
@@ -26,7 +29,7 @@ const TIMEOUT_MS = 15_000;
 
 /** What holds of a child, what is missing, and what tenants lose by it. Throws nothing: what went wrong is a finding. */
 export async function checkChild(options: CheckedChild): Promise<ChildReport> {
-  const { child, entry } = options;
+  const { child, entry, keystoneUrl } = options;
   const timeout_ms = Math.min(child.timeout_ms, TIMEOUT_MS);
   const api = createCloudClient({ entry, name: child.name, concurrency: 4, timeout_ms });
   const report = (findings: readonly Finding[]): ChildReport => ({
@@ -41,6 +44,11 @@ export async function checkChild(options: CheckedChild): Promise<ChildReport> {
     // By itself: what is asked beside it would be measured, too.
     const far = await topic('distance', () => distance(api));
     const parts = await Promise.all([
+      topic('shared Keystone', async () =>
+        child.tenancy === 'federated' && keystoneUrl !== undefined
+          ? [await sharedKeystone(keystoneUrl, entry, timeout_ms)]
+          : [],
+      ),
       topic('rights', () => rights(api, child, entry)),
       topic('services', () => services(api, child)),
       topic('quotas', () => quotas(api, child)),

@@ -112,12 +112,13 @@ async function routers(api: CloudApi, child: ConfiguredChild, known: ChildAbilit
 
 async function externalNetworks(api: CloudApi, child: ConfiguredChild): Promise<Finding[]> {
   const topic = 'external networks';
-  const { body } = await api.call<{ networks: { name: string; subnets: string[] }[] }>({
+  const { body } = await api.call<{ networks: { id: string; name: string; subnets: string[] }[] }>({
     service: 'network',
     method: 'GET',
     path: '/networks',
-    query: { 'router:external': true, fields: ['name', 'subnets'] },
+    query: { 'router:external': true, fields: ['id', 'name', 'subnets'] },
   });
+  const visible = await withSubnets(api);
   const there = body.networks.map(({ name }) => name);
   const wanted = child.external_networks ?? Object.fromEntries(there.map((name) => [name, name]));
   if (Object.keys(wanted).length === 0) {
@@ -139,11 +140,34 @@ async function externalNetworks(api: CloudApi, child: ConfiguredChild): Promise<
       const lost = `gateways and floating IPs on ${name} in its zones`;
       return lacking(topic, 'essential', says, { lost, mend: '`external_networks` in the configuration' });
     }
+    if (found.subnets.length > 0 && !visible.has(found.id)) return unseen(name);
     if (found.subnets.length > 0) return holds(topic, name === own ? name : `${name} (there ${own})`);
     return lacking(topic, 'missing', `${own} has no subnet`, {
       lost: `gateways and floating IPs on ${name} in its zones`,
     });
   });
+}
+
+/** Neutron shows the subnets of an external network to administrators, and to others only where it is shared as well. */
+const unseen = (name: string): Finding => ({
+  ...unknown('external networks', `the account does not see the subnets of ${name}`),
+  lost: 'nothing but the sight of it: the address of a gateway on it is not shown',
+  mend: 'share the network in the child',
+});
+
+/** Networks of which the account sees a subnet. */
+async function withSubnets(api: CloudApi): Promise<ReadonlySet<string>> {
+  const call = {
+    service: 'network',
+    method: 'GET',
+    path: '/subnets',
+    query: { fields: ['id', 'network_id'] },
+  } as const;
+  const seen = new Set<string>();
+  for await (const page of api.pages<{ network_id: string }>(call, 'subnets')) {
+    for (const { network_id } of page) seen.add(network_id);
+  }
+  return seen;
 }
 
 const isOurs = ({ description }: { readonly description?: string }): boolean =>

@@ -4,6 +4,8 @@ import type { CloudApi } from '../../openstack/contract.ts';
 import type { ConfiguredChild } from '../config.ts';
 import { type Finding, holds, lacking, unknown } from './finding.ts';
 
+/** Roles of OpenStack's own that may make nothing. */
+const READERS = new Set(['reader', 'auditor']);
 const NO_TENANTS = 'everything: no project can be made for a tenant, so nothing of theirs can be in this child';
 
 /** @throws CloudError where the child does not answer */
@@ -15,10 +17,16 @@ export async function rights(api: CloudApi, child: ConfiguredChild, entry: Cloud
   const room = asksForSizes
     ? await sizes(api)
     : [unknown('capacity', 'not asked for: an account that is no admin may not see it')];
-  return [tenancy(child, entry, isAdmin, held), ...room, ...(child.tenancy === 'shared' ? await flavors(api) : [])];
+  return [tenancy(child, entry, roles, held), ...room, ...(child.tenancy === 'shared' ? await flavors(api) : [])];
 }
 
-function tenancy({ tenancy: mode }: ConfiguredChild, entry: CloudEntry, isAdmin: boolean, held: string): Finding {
+function tenancy(
+  { tenancy: mode }: ConfiguredChild,
+  entry: CloudEntry,
+  roles: readonly string[],
+  held: string,
+): Finding {
+  const isAdmin = roles.includes('admin');
   const topic = 'tenancy';
   switch (mode) {
     case 'mirrored':
@@ -40,6 +48,12 @@ function tenancy({ tenancy: mode }: ConfiguredChild, entry: CloudEntry, isAdmin:
       });
     case 'shared': {
       const says = `shared: all tenants are in the account's one project; ${held}`;
+      if (roles.length > 0 && roles.every((role) => READERS.has(role))) {
+        return lacking(topic, 'essential', says, {
+          lost: 'everything: an account that may only read makes nothing',
+          mend: 'give the account the role member in its project',
+        });
+      }
       if (isAdmin) {
         return lacking(topic, 'missing', says, {
           lost: 'flavors that the child has none of the same sizes of, and networks that reach other children',
