@@ -4,7 +4,7 @@
  * creates on one subnet do not wait for each other.
  */
 import { randomBytes, randomInt } from 'node:crypto';
-import { sql } from 'kysely';
+import { type SqlBool, sql } from 'kysely';
 import type { Queryable, Tx } from '../db/database.ts';
 import { badRequest, conflict } from '../http/fault.ts';
 import {
@@ -45,16 +45,8 @@ const GAP_CANDIDATES = 16;
  * The network's subnets, kept from being deleted until the transaction ends. Addresses are only ever taken from
  * subnets read with it.
  */
-export async function lockSubnets(tx: Tx, networkId: string): Promise<SubnetRow[]> {
-  const ids = await sql<{ id: string }>`
-    select id from subnets where network_id = ${networkId} order by created_at, id for key share`.execute(tx);
-  const rows = await subnetStore.findMany(
-    tx,
-    ids.rows.map(({ id }) => id),
-  );
-  const order = new Map(ids.rows.map(({ id }, at) => [id, at]));
-  return rows.toSorted((one, other) => (order.get(one.id) ?? 0) - (order.get(other.id) ?? 0));
-}
+export const lockSubnets = (tx: Tx, networkId: string): Promise<SubnetRow[]> =>
+  subnetStore.keep(tx, [sql<SqlBool>`network_id = ${networkId}`]);
 
 /**
  * Takes addresses for a port, as Neutron's policy chooses them.

@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { sql, type SqlBool } from 'kysely';
 import type { Cascade } from '../cascade/contract.ts';
-import type { Queryable, Tx } from '../db/database.ts';
+import type { Tx } from '../db/database.ts';
 import { conflict, type Fault, badRequest } from '../http/fault.ts';
 import type { NewRow } from '../resource/store.ts';
 import { allocateAddresses, type FixedIpRequest, randomMac, releaseAddresses } from './address-allocation.ts';
@@ -59,8 +59,6 @@ const MAC_TRIES = 16;
  */
 export async function completePort(tx: Tx, wish: PortWish): Promise<NewRow<PortRow> & { id: string }> {
   const { network } = wish;
-  const kept = await sql`select 1 from networks where id = ${network.id} for key share`.execute(tx);
-  if (kept.rows.length === 0) throw networkNotFound(network.id);
   const id = randomUUID();
   const device_owner = wish.device_owner ?? '';
   const isNetworks = device_owner.startsWith('network:');
@@ -164,29 +162,33 @@ export async function removePorts(
 }
 
 /**
- * The MAC asked for, or one that is free in the network.
- * @throws Fault 400 for what is no MAC, 409 for one in use
+ * The MAC asked for, or one that is free in the network, which is kept from being deleted until the transaction ends.
+ * @throws Fault 404 for a network that is gone, 400 for what is no MAC, 409 for one in use
  */
-export async function chooseMac(query: Queryable, networkId: string, asked: string | undefined): Promise<string> {
+export async function chooseMac(tx: Tx, networkId: string, asked: string | undefined): Promise<string> {
   if (asked !== undefined) {
     const mac = normalMac(asked);
     if (mac === undefined) throw invalidAttribute('mac_address', `'${asked}' is not a valid MAC address.`);
     if (mac === '00:00:00:00:00:00') {
       throw invalidAttribute('mac_address', `'${asked}' is not an allowed MAC address.`);
     }
-    if (await macUsed(query, networkId, mac)) throw macInUse(networkId, mac);
+    if (await macUsed(tx, networkId, mac)) throw macInUse(networkId, mac);
     return mac;
   }
   for (let attempt = 0; attempt < MAC_TRIES; attempt += 1) {
     const mac = randomMac();
-    if (!(await macUsed(query, networkId, mac))) return mac;
+    if (!(await macUsed(tx, networkId, mac))) return mac;
   }
   throw conflict(`Unable to generate unique mac on network ${networkId}.`, 'MacAddressGenerationFailure');
 }
 
-async function macUsed(query: Queryable, networkId: string, mac: string): Promise<boolean> {
-  const used = await sql`select 1 from ports where network_id = ${networkId} and mac_address = ${mac}`.execute(query);
-  return used.rows.length > 0;
+async function macUsed(tx: Tx, networkId: string, mac: string): Promise<boolean> {
+  const network = await sql<{ is_used: boolean }>`select exists (
+      select 1 from ports where network_id = networks.id and mac_address = ${mac}
+    ) as is_used from networks where id = ${networkId} for key share`.execute(tx);
+  const [row] = network.rows;
+  if (row === undefined) throw networkNotFound(networkId);
+  return row.is_used;
 }
 
 async function groupsOf(tx: Tx, wish: PortWish, guarded: boolean, isNetworks: boolean): Promise<string[]> {

@@ -38,7 +38,7 @@ export async function attachPorts(
   const project = callersProject(context);
   const networks = await networksFor(tx, parts, requests, to.child);
   const groups = await groupsFor(tx, project, to.security_groups);
-  const first = await nextIndex(tx, to.server_id);
+  const first = to.is_new === true ? 0 : await nextIndex(tx, to.server_id);
   const given = requests.flatMap(({ port_id }) => port_id ?? []);
   const held = await takeGiven(tx, given);
   for (const port of held.values()) await refuseUnable(tx, [to.child], port);
@@ -183,10 +183,9 @@ async function networksFor(
   return networks;
 }
 
-/** Ids of the groups named by id or name; the default group where none are. */
-async function groupsFor(tx: Tx, project: string, asked: readonly string[] | undefined): Promise<string[]> {
-  const fallback = async (): Promise<string> => ensureDefaultGroup(tx, project);
-  if (asked === undefined || asked.length === 0) return [await fallback()];
+/** Ids of the groups named by id or name; undefined, which stands for the default group, where none are. */
+async function groupsFor(tx: Tx, project: string, asked: readonly string[] | undefined): Promise<string[] | undefined> {
+  if (asked === undefined || asked.length === 0) return undefined;
   const found = await sql<{ id: string; name: string }>`select id, name from security_groups
     where project_id = ${project} and (id = any(${[...asked]}::text[]) or name = any(${[...asked]}::text[]))`.execute(
     tx,
@@ -199,7 +198,7 @@ async function groupsFor(tx: Tx, project: string, asked: readonly string[] | und
     else if (byName.length > 1) {
       throw conflict(`Multiple security groups found matching '${wanted}'. Use an ID to be more specific.`);
     } else if (byName[0] !== undefined) ids.push(byName[0].id);
-    else if (wanted === 'default') ids.push(await fallback());
+    else if (wanted === 'default') ids.push(await ensureDefaultGroup(tx, project));
     else throw badRequest(`Security group ${wanted} not found for project ${project}.`);
   }
   await lockGroups(tx, ids, project);

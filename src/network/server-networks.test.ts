@@ -51,8 +51,9 @@ describe('resolving', () => {
     const unknown = randomUUID();
     expect(await refusal([{ network_id: unknown }])).toBe(`400 Network ${unknown} could not be found.`);
     expect(await refusal([{ port_id: unknown }])).toBe(`400 Port id ${unknown} could not be found.`);
-    expect(await serverNetworks.resolve(db.query, context, 'none')).toEqual({ requests: [], children: undefined });
-    expect(await serverNetworks.resolve(db.query, context, undefined)).toEqual({ requests: [], children: undefined });
+    const nothing = { requests: [], children: undefined, refusals: new Map() };
+    expect(await serverNetworks.resolve(db.query, context, 'none')).toEqual(nothing);
+    expect(await serverNetworks.resolve(db.query, context, undefined)).toEqual(nothing);
     expect(await refusal('auto')).toBe('400 Unable to automatically allocate a network for project p1');
     const foreign = await make('bob', 'network', { name: 'foreign' });
     expect(await refusal([{ network_id: foreign.id }])).toBe(`400 Network ${foreign.id} could not be found.`);

@@ -52,6 +52,8 @@ export interface ServerPlace {
   readonly server_id: string;
   readonly child: string;
   readonly zone: string;
+  /** True where the server is only being made, and has no ports yet. */
+  readonly is_new?: boolean;
   /** Names or ids; the project's default group where undefined or empty. Only for ports made here. */
   readonly security_groups: readonly string[] | undefined;
 }

@@ -33,6 +33,8 @@ export interface Store<R extends BaseRow> {
   find(query: Queryable, id: string, conditions?: readonly RawBuilder<SqlBool>[]): Promise<R | undefined>;
   /** The same, locked until the transaction ends. */
   lock(tx: Queryable, id: string, conditions?: readonly RawBuilder<SqlBool>[]): Promise<R | undefined>;
+  /** Every row that fits, the oldest first, kept from being deleted until the transaction ends. */
+  keep(tx: Queryable, conditions: readonly RawBuilder<SqlBool>[]): Promise<R[]>;
   /** Several by id, in no order. */
   findMany(query: Queryable, ids: readonly string[]): Promise<R[]>;
   /**
@@ -119,6 +121,9 @@ export function createStore<const D extends Resource, R extends BaseRow = Row<D>
     },
     async lock(tx, id, conditions = []) {
       return first(await select(tx, [sql<SqlBool>`id = ${id}`, ...conditions], sql`for update`));
+    },
+    async keep(tx, conditions) {
+      return (await select(tx, conditions, sql`order by created_at, id for key share`)).map(flat);
     },
     async findMany(query, ids) {
       if (ids.length === 0) return [];

@@ -69,12 +69,6 @@ export async function boot(
   const admin_pass = body.adminPass ?? randomPassword();
   try {
     const rows = await dependencies.db.transaction(async (tx) => {
-      const { vcpus, ram } = resolved.flavor;
-      await dependencies.quotas.reserve(tx, projectOf(context), {
-        instances: count,
-        cores: vcpus * count,
-        ram: ram * count,
-      });
       const placements =
         group === undefined
           ? undefined
@@ -97,6 +91,13 @@ export async function boot(
           group.id,
           made.map(({ id }) => id),
         );
+      // Last, since other boots of the project wait for the counters from here on.
+      const { vcpus, ram } = resolved.flavor;
+      await dependencies.quotas.reserve(tx, projectOf(context), {
+        instances: count,
+        cores: vcpus * count,
+        ram: ram * count,
+      });
       return made;
     });
     for (const child of new Set(rows.map((row) => row.child))) if (child !== null) dependencies.cascade.poke(child);
@@ -249,6 +250,7 @@ async function store(
     server_id: draft.id,
     child,
     zone,
+    is_new: true,
     security_groups: groups === undefined || groups.length === 0 ? undefined : [...new Set(groups)],
   });
   const devices = await attachVolumes(tx, dependencies, context, resolved, placement, draft);

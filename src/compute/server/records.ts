@@ -196,9 +196,6 @@ export async function dropPending(tx: Tx, { images }: ServerDependencies, row: S
 export async function bury(tx: Tx, dependencies: ServerDependencies, id: string): Promise<void> {
   const row = await serverStore.lock(tx, id);
   if (row === undefined || row.deleted_at !== null) return;
-  // Quota, ports, volumes: in the order of a boot, so that the two never wait for each other.
-  const counted = Object.entries(footprint(row)).map(([resource, value]) => [resource, -value]);
-  await dependencies.quotas.reserve(tx, row.project_id, Object.fromEntries(counted) as Record<string, number>);
   await dropPending(tx, dependencies, row);
   if (row.shelved_image !== null) await dependencies.images.remove(tx, row.shelved_image);
   await dependencies.network.detach(tx, id);
@@ -220,6 +217,9 @@ export async function bury(tx: Tx, dependencies: ServerDependencies, id: string)
     resize: null,
     shelved_image: null,
   });
+  // Ports, volumes, quota: in the order of a boot, so that the two never wait for each other.
+  const counted = Object.entries(footprint(row)).map(([resource, value]) => [resource, -value]);
+  await dependencies.quotas.reserve(tx, row.project_id, Object.fromEntries(counted) as Record<string, number>);
 }
 
 /** The boot failed for good: ERROR with the fault, and nothing is kept for it but the row and its quota, as in Nova. */
