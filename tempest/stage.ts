@@ -17,6 +17,13 @@ const FLAVORS = [
   { id: '42', name: 'm1.nano', ram: 128, vcpus: 1, disk: 1 },
   { id: '84', name: 'm1.micro', ram: 192, vcpus: 1, disk: 1 },
 ] as const;
+const POOL = {
+  name: 'shared-default',
+  prefixes: ['10.128.0.0/12'],
+  default_prefixlen: 26,
+  shared: true,
+  is_default: true,
+};
 const MULTIATTACH = { name: 'multiattach', extra_specs: { multiattach: '<is> True' } };
 
 const childEntry = (name: string) =>
@@ -67,6 +74,7 @@ async function furnish(api: CloudApi): Promise<void> {
     return Array.isArray(network?.subnets) && network.subnets.length === CHILDREN.length;
   });
   for (const flavor of FLAVORS) await create(api, 'compute', '/flavors', { flavor });
+  await create(api, 'network', '/subnetpools', { subnetpool: POOL });
   await create(api, 'volume', '/types', { volume_type: MULTIATTACH });
   for (const name of IMAGES) {
     const image = { name, visibility: 'public', disk_format: 'raw', container_format: 'bare', min_disk: 0, min_ram: 0 };
