@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { Client } from 'pg';
+import { Client, type QueryResultRow } from 'pg';
 import { clientConfig, errorText, type ConnectionOptions } from './connection.ts';
 import type { Log } from './log.ts';
 
@@ -26,6 +26,8 @@ export function lockKey(name: string): string {
 
 interface Session {
   client: Client;
+  /** One question after another: a connection answers one at a time. */
+  ask<R extends QueryResultRow>(text: string, values?: readonly unknown[]): Promise<R[]>;
   /** What this process holds: in one session PostgreSQL would grant the same lock twice. */
   held: Map<string, AbortController>;
   lose(): void;
@@ -43,8 +45,14 @@ export function createLocks(options: ConnectionOptions, log: Log): Locks {
     const client = new Client({ ...clientConfig(options), query_timeout: PING_INTERVAL_MS });
     const held: Session['held'] = new Map();
     let gone = false;
+    let last: Promise<unknown> = Promise.resolve();
     const session: Session = {
       client,
+      ask<R extends QueryResultRow>(text: string, values: readonly unknown[] = []) {
+        const answer = last.then(async () => (await client.query<R>(text, [...values])).rows);
+        last = answer.catch(() => undefined);
+        return answer;
+      },
       held,
       lose() {
         if (gone) {
@@ -71,7 +79,7 @@ export function createLocks(options: ConnectionOptions, log: Log): Locks {
       session.lose();
       throw error;
     }
-    const ping = setInterval(() => void client.query('SELECT 1').catch(session.lose), PING_INTERVAL_MS).unref();
+    const ping = setInterval(() => void session.ask('SELECT 1').catch(session.lose), PING_INTERVAL_MS).unref();
     client.once('end', () => clearInterval(ping));
     return session;
   }
@@ -89,10 +97,10 @@ export function createLocks(options: ConnectionOptions, log: Log): Locks {
       const controller = new AbortController();
       session.held.set(name, controller);
       try {
-        const { rows } = await session.client.query<{ locked: boolean }>('SELECT pg_try_advisory_lock($1) AS locked', [
+        const [row] = await session.ask<{ locked: boolean }>('SELECT pg_try_advisory_lock($1) AS locked', [
           lockKey(name),
         ]);
-        if (rows[0]?.locked !== true) {
+        if (row?.locked !== true) {
           session.held.delete(name);
           return undefined;
         }
@@ -109,7 +117,7 @@ export function createLocks(options: ConnectionOptions, log: Log): Locks {
             return;
           }
           try {
-            await session.client.query('SELECT pg_advisory_unlock($1)', [lockKey(name)]);
+            await session.ask('SELECT pg_advisory_unlock($1)', [lockKey(name)]);
             session.held.delete(name);
           } catch {
             session.held.delete(name);
