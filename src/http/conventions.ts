@@ -182,12 +182,10 @@ export const identity: Convention = {
   malformed:
     'Expecting to find valid JSON in request body. The server could not comply with the request since it is either malformed or otherwise incorrect. The client is assumed to be in error.',
   invalid: (problem) => {
-    const field = problem.path.split('/').at(-1) ?? '';
-    return badRequest(
-      problem.keyword === 'required' || problem.path === ''
-        ? problem.message
-        : `Invalid input for field '${field}': ${problem.message}`,
-    );
+    if (problem.path === '' && problem.keyword === 'type') return badRequest(identity.malformed);
+    // It holds against a schema what stands under the name of the kind.
+    const path = problem.path.split('/').slice(2).join('/');
+    return badRequest(path === '' ? problem.message : `Invalid input for field '${path}': ${problem.message}`);
   },
   paging: {
     maximum: 10_000,
@@ -201,6 +199,7 @@ export const identity: Convention = {
   aliases: {},
   unknownPath: () => notFound('The resource could not be found.'),
   refusal: (rule) => forbidden(`You are not authorized to perform the requested action: ${rule}.`),
+  takesNoBodyAsEmpty: true,
   answersHead: true,
   tellsUnknownPaths: true,
 };

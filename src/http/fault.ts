@@ -11,6 +11,8 @@ export interface FaultOptions {
   readonly headers?: Readonly<Record<string, string>>;
   /** Neutron's `detail`. */
   readonly detail?: string;
+  /** What Keystone shows in a few faults beside the usual. */
+  readonly attributes?: Readonly<Record<string, unknown>>;
   readonly cause?: unknown;
 }
 
@@ -21,6 +23,7 @@ export class Fault extends Error {
   readonly key: string | undefined;
   readonly headers: Readonly<Record<string, string>>;
   readonly detail: string;
+  readonly attributes: Readonly<Record<string, unknown>>;
 
   constructor(status: number, message: string, options: FaultOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -30,6 +33,7 @@ export class Fault extends Error {
     this.key = options.key;
     this.headers = options.headers ?? {};
     this.detail = options.detail ?? '';
+    this.attributes = options.attributes ?? {};
   }
 }
 

@@ -63,7 +63,8 @@ export async function run(
   );
   if (current.length === 0) throw convention.unknownPath();
   const takesStream = current.some((op) => op.stream === true);
-  const body = takesStream ? undefined : jsonBody(convention, request);
+  const given = takesStream ? undefined : jsonBody(convention, request);
+  const body = given ?? (convention.takesNoBodyAsEmpty === true ? {} : undefined);
   const chosen = choose(convention, current, body);
   state.operation = chosen;
 

@@ -239,7 +239,7 @@ function sendFault(options: ServerOptions, request: FastifyRequest, reply: Fasti
   }
   reply.code(fault.status).headers(fault.headers);
   // A 401 is the token filter's, not the service's: it looks the same everywhere but in Glance.
-  const plain = { error: { code: fault.status, title: 'Unauthorized', message: fault.message } };
+  const plain = { error: { code: fault.status, title: 'Unauthorized', message: fault.message, ...fault.attributes } };
   const body =
     convention === undefined || (fault.status === 401 && convention.name !== 'image')
       ? plain

@@ -70,6 +70,8 @@ export interface Convention {
   readonly convertsValues?: true;
   /** Neutron reads every body as JSON, whatever the client calls it. */
   readonly takesAnyContentType?: true;
+  /** Keystone's way: no body is an empty one, and what it lacks is said. */
+  readonly takesNoBodyAsEmpty?: true;
   /** Keystone's way: whatever is read by GET answers HEAD too, without a body. */
   readonly answersHead?: true;
   /** Neutron's way with what a rule forbids to read: a list comes empty, and what is named is not found. */

@@ -94,7 +94,9 @@ function words(error: ErrorObject): string {
 /** A value as Python would print it, cut to a line. */
 function repr(value: unknown): string {
   if (value === null || value === undefined) return 'None';
-  if (typeof value === 'string') return `'${value.length > 120 ? `${value.slice(0, 120)}...` : value}'`;
+  if (typeof value === 'string') {
+    return `'${(value.length > 120 ? `${value.slice(0, 120)}...` : value).replaceAll('\\', '\\\\')}'`;
+  }
   if (typeof value === 'boolean') return value ? 'True' : 'False';
   if (Array.isArray(value)) return `[${value.slice(0, 20).map(repr).join(', ')}]`;
   if (typeof value === 'object') {

@@ -2,8 +2,9 @@
 import { type RawBuilder, sql } from 'kysely';
 import { badRequest } from '../http/fault.ts';
 import { type Call, type Operation, operation, type Query, type RequestContext } from '../http/service.ts';
-import { collection, type Core, first, flag } from './core.ts';
-import { domainList } from './rules.ts';
+import { collection, type Core, first, flag, missing } from './core.ts';
+import { projects } from './resources.ts';
+import { domainList, listAssignmentsForTree } from './rules.ts';
 import { actorsOf } from './subject.ts';
 
 const ROWS_MAX = 10_000;
@@ -24,6 +25,8 @@ interface AssignmentRow {
   actor_domain_id: string | null;
   actor_domain_name: string | null;
   role_name: string;
+  role_domain_id: string | null;
+  role_domain_name: string | null;
   target_name: string | null;
   target_domain_id: string | null;
   target_domain_name: string | null;
@@ -48,14 +51,15 @@ export function assignmentOperations(core: Core): Operation[] {
 async function list(core: Core, { context, query }: Call<unknown>): Promise<unknown> {
   const effective = flag(query, 'effective');
   const names = flag(query, 'include_names');
+  if (flag(query, 'include_subtree')) await checkTree(core, context, first(query, 'scope.project.id') ?? '');
   refuseContradictions(query, effective);
   const { rows } = await sql<AssignmentRow>`
     with recursive ${effective ? inEffect(first(query, 'user.id') || undefined) : asGiven}
-    select a.*, r.name as role_name,
+    select a.*, r.name as role_name, rd.id as role_domain_id, rd.name as role_domain_name,
       coalesce(u.name, g.name) as actor_name, ad.id as actor_domain_id, ad.name as actor_domain_name,
       coalesce(p.name, d.name) as target_name, pd.id as target_domain_id, pd.name as target_domain_name
     from listed a
-      join identity_roles r on r.id = a.role_id
+      join identity_roles r on r.id = a.role_id left join identity_domains rd on rd.id = r.domain_id
       left join identity_users u on a.actor = 'user' and u.id = a.actor_id
       left join identity_groups g on a.actor = 'group' and g.id = a.actor_id
       left join identity_domains ad on ad.id = coalesce(u.domain_id, g.domain_id)
@@ -68,9 +72,18 @@ async function list(core: Core, { context, query }: Call<unknown>): Promise<unkn
   return collection(context, 'role_assignments', '/role_assignments', items, query);
 }
 
+/** @throws Fault 404 for a project that there is not, 403 for another's, 400 where none is named */
+async function checkTree(core: Core, context: RequestContext, id: string): Promise<void> {
+  const row = id === '' ? undefined : await projects.find(core.db.query, id);
+  if (id !== '' && row === undefined) throw missing('project')(id);
+  context.enforce(listAssignmentsForTree.name, { target: { domain_id: row?.domain_id ?? null } });
+  if (id === '') throw badRequest('scope.project.id must be specified if include_subtree is also specified');
+}
+
 function refuseContradictions(query: Query, effective: boolean): void {
   const has = (name: string): boolean => (first(query, name) ?? '') !== '';
   const scopes = ['scope.project.id', 'scope.domain.id', 'scope.system'].filter(has);
+  if (has('scope.project.id') && has('scope.domain.id')) throw badRequest('Specify a domain or project, not both');
   if (scopes.length > 1) throw badRequest('Specify a domain, project, or system, not more than one');
   if (has('user.id') && has('group.id')) throw badRequest('Specify a user or group, not both');
   if (effective && has('group.id')) {
@@ -162,7 +175,10 @@ function shown(row: AssignmentRow, baseUrl: string, names: boolean): Record<stri
       ...inherited,
     },
     [row.actor]: actor,
-    role: { id: row.role_id, ...named(row.role_name) },
+    role: {
+      id: row.role_id,
+      ...named(row.role_name, row.role_domain_id === null ? {} : domain(row.role_domain_id, row.role_domain_name)),
+    },
   };
 }
 

@@ -6,7 +6,7 @@ import { badRequest, Fault, forbidden, notFound, unauthorized } from '../http/fa
 import { type Call, type Operation, operation, Reply, type Query } from '../http/service.ts';
 import { renderer } from '../resource/render.ts';
 import { collection, type Core, expecting, flag } from './core.ts';
-import { AuthBody, type Login, proveUser, type Target, targetOf } from './login.ts';
+import { AuthBody, type Login, noToken, proveUser, readRequest, type Target } from './login.ts';
 import { stamp } from './moment.ts';
 import { isEnough, methodsOfReceipt, RECEIPT_HEADER, receiptFor } from './receipts.ts';
 import { domain, type DomainRow, domains, project, type ProjectRow, projects, users } from './resources.ts';
@@ -20,6 +20,12 @@ export function authOperations(core: Core): Operation[] {
   return [issue(core), ...subjectOperations(core), ...reachable(core)];
 }
 
+/** To Keystone a body whose `auth` is null has none. */
+function withoutNull(body: unknown): unknown {
+  const { auth } = (body ?? {}) as { auth?: unknown };
+  return auth === null ? {} : body;
+}
+
 function issue(core: Core): Operation {
   return operation<Static<typeof AuthBody>>({
     method: 'POST',
@@ -28,12 +34,14 @@ function issue(core: Core): Operation {
     status: 201,
     summary: 'Issue a token',
     body: AuthBody,
+    convert: withoutNull,
     handle: async ({ body, query, headers }) => {
       if (body.auth === undefined) throw badRequest(expecting('auth', 'request body'));
+      const target = await readRequest(core, body.auth);
       const proven = await proveUser(core, body.auth);
       const login = await withReceipt(core, proven, headers[RECEIPT_HEADER]);
       if (login instanceof Reply) return login;
-      const { text, token } = await issueFor(core, login, login.target ?? (await targetOf(core, body.auth.scope)));
+      const { text, token } = await issueFor(core, login, login.target ?? target);
       return new Reply(201, await tokenBody(core, token, query), { 'x-subject-token': text });
     },
   });
@@ -90,7 +98,8 @@ export async function tokenBody(core: Core, token: Token, query: Query): Promise
     ...(kind === 'system' ? { system: { all: true } } : {}),
     ...(subject.delegation === undefined ? {} : delegated(subject.delegation)),
   };
-  const withCatalog = kind !== 'unscoped' && !flag(query, 'nocatalog');
+  // The name alone says it, whatever its value.
+  const withCatalog = kind !== 'unscoped' && query.nocatalog === undefined;
   return { token: withCatalog ? { ...body, catalog: await core.catalog.of(token) } : body };
 }
 
@@ -112,16 +121,16 @@ function heedsAccessRules(headers: Call['headers']): boolean {
 
 /** What is done with the token of `X-Subject-Token`. */
 function subjectOperations(core: Core): Operation[] {
-  const subjectOf = async ({ headers }: Pick<Call<unknown>, 'headers'>): Promise<Token | undefined> =>
-    core.tokens.find(headers['x-subject-token'] ?? '');
-  const required = async (call: Call<unknown>): Promise<Token> => {
-    if (call.headers['x-subject-token'] === undefined) throw notFound('No token in the request');
-    const token = await subjectOf(call);
-    if (token === undefined) throw notFound('Could not recognize Fernet token');
+  const required = async ({ headers, query }: Call<unknown>): Promise<Token> => {
+    const text = headers['x-subject-token'] ?? '';
+    if (text === '') throw notFound('No token in the request');
+    // For services whose work for a user takes longer than the token with which they were given it.
+    const token = await (flag(query, 'allow_expired') ? core.tokens.findExpired(text) : core.tokens.find(text));
+    if (token === undefined) throw await noToken(core, text);
     return token;
   };
   const target = async (call: Call<unknown>) => {
-    if (call.headers['x-subject-token'] === undefined) return { target: {} };
+    if ((call.headers['x-subject-token'] ?? '') === '') return { target: {} };
     // That it is no token everybody may know, and is told before any rule is asked.
     return { target: { token: { user_id: (await required(call)).payload.user_id } } };
   };
@@ -161,10 +170,9 @@ function subjectOperations(core: Core): Operation[] {
       status: 204,
       summary: 'Revoke a token',
       handle: async (call) => {
-        const token = await required(call);
+        const token = await required({ ...call, query: {} });
         await core.db.transaction((tx) => core.tokens.revoke(tx, token));
         core.changes.apply(`token ${token.payload.audit_ids[0]}`);
-        return undefined;
       },
     }),
   ];
@@ -182,8 +190,8 @@ function reachable(core: Core): Operation[] {
       summary: "Show the token's catalog",
       handle: async ({ context, headers }) => {
         const token = await core.tokens.find(headers['x-auth-token'] ?? '');
-        if (token === undefined || token.payload.scope.kind === 'unscoped') {
-          throw new Fault(403, 'You are not authorized to perform the requested action: identity:get_auth_catalog.');
+        if (token?.payload.scope.kind !== 'project') {
+          throw forbidden('You are not authorized to perform the requested action.');
         }
         return { catalog: await core.catalog.of(token), links: { self: `${context.baseUrl}/auth/catalog` } };
       },

@@ -47,11 +47,15 @@ export function catalogOperations(core: Core): Operation[] {
       return given;
     },
     removing: async (row, _context, tx) => {
-      const { rows } = await sql`select 1 from identity_endpoints where region_id = ${row.id}
-        union all select 1 from identity_regions where parent_region_id = ${row.id} limit 1`.execute(tx);
-      if (rows.length > 0) {
+      const { rows } = await sql<{ id: string; is_used: boolean }>`with recursive within(id) as (
+          select ${row.id}::text union select r.id from identity_regions r join within w on r.parent_region_id = w.id
+        ) select id, exists (select 1 from identity_endpoints e where e.region_id = within.id) as is_used
+        from within`.execute(tx);
+      if (rows.some(({ is_used }) => is_used)) {
         throw forbidden(`Unable to delete region ${row.id} because it or its child regions have associated endpoints.`);
       }
+      const below = rows.flatMap(({ id }) => (id === row.id ? [] : [id]));
+      await sql`delete from identity_regions where id = any(${below})`.execute(tx);
       await announce(tx);
     },
   };

@@ -9,6 +9,7 @@ import type { CredentialCipher } from './credential-cipher.ts';
 import type { TokenKeys } from './keys.ts';
 import type { PasswordRules } from './password-rules.ts';
 import type { Passwords } from './passwords.ts';
+import { queryText } from '../resource/listing.ts';
 import { users } from './resources.ts';
 import type { Tokens } from './tokens.ts';
 
@@ -59,13 +60,8 @@ export function collection(
   items: readonly unknown[],
   query: Query = {},
 ): Record<string, unknown> {
-  const params = new URLSearchParams();
-  for (const [key, value] of Object.entries(query)) for (const one of [value].flat()) params.append(key, one);
-  const text = params.toString();
-  return {
-    [name]: items,
-    links: { next: null, self: `${context.baseUrl}${path}${text === '' ? '' : `?${text}`}`, previous: null },
-  };
+  const self = `${context.baseUrl}${path}${queryText(query)}`;
+  return { [name]: items, links: { next: null, self, previous: null } };
 }
 
 /** The rows a caller sees in lists: those of the domain that the token is for, else all. The rules let nobody else in. */
@@ -110,11 +106,18 @@ export function refuseImmutable(
   verb: 'update' | 'delete',
   given?: { readonly immutable?: boolean | null } | undefined,
 ): void {
-  if (row.options.immutable === true && given?.immutable !== false) {
+  const isLifted = given?.immutable === false || given?.immutable === null;
+  if (row.options.immutable === true && !isLifted) {
     throw forbidden(
       `Unable to ${verb} immutable ${kind} resource: \`${row.id}. Set resource option "immutable" to false first.`,
     );
   }
+}
+
+/** Options with those that an update names; one that is null is no more. */
+export function mergedOptions<O extends object>(before: O, given: O | undefined): O {
+  const all = Object.entries({ ...before, ...given }).filter(([, value]) => value !== null);
+  return Object.fromEntries(all) as O;
 }
 
 /** Keystone keeps a thing in the domain in which it was made. */

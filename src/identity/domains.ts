@@ -1,10 +1,10 @@
 /** Domains: the outermost grouping of users and projects. */
 import { type SqlBool, sql } from 'kysely';
 import type { Tx } from '../db/database.ts';
-import { conflict, forbidden } from '../http/fault.ts';
+import { badRequest, conflict, forbidden } from '../http/fault.ts';
 import type { Operation } from '../http/service.ts';
 import { crudOperations } from '../resource/crud.ts';
-import { claimName, type Core, missing, refuseImmutable } from './core.ts';
+import { claimName, type Core, mergedOptions, missing, refuseImmutable } from './core.ts';
 import { type DomainRow, domains, newId, projects, users } from './resources.ts';
 import { noteRevoked } from './revocations.ts';
 import { admin, getDomain, systemReader } from './rules.ts';
@@ -30,7 +30,11 @@ export function domainOperations(core: Core): Operation[] {
     target: async ({ params }) => ({ target: { domain: { id: params.domain_id ?? null } } }),
     missing: missing('domain'),
     creating: async ({ explicit_domain_id, ...given }, _context, tx) => {
-      const row = { ...given, id: explicit_domain_id ?? newId() } as DomainRow;
+      if (explicit_domain_id !== undefined && !/^[0-9a-f]{32}$/.test(explicit_domain_id)) {
+        throw badRequest('Domain ID does not conform to required UUID format.');
+      }
+      const options = mergedOptions({}, given.options);
+      const row = { ...given, options, id: explicit_domain_id ?? newId() } as DomainRow;
       await claimName(tx, { table: 'identity_domains', name: row.name, id: row.id }, twice(row.name));
       if ((await domains.find(tx, row.id)) !== undefined) {
         throw conflict(
@@ -44,7 +48,7 @@ export function domainOperations(core: Core): Operation[] {
       if (given.name !== undefined) {
         await claimName(tx, { table: 'identity_domains', name: given.name, id: before.id }, twice(given.name));
       }
-      return given;
+      return { ...given, options: mergedOptions(before.options, given.options) };
     },
     updated: (_row, _before, _context, tx) => core.changes.announce(tx, 'all'),
     removing: async (row, _context, tx) => {

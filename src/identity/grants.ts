@@ -1,7 +1,7 @@
 /** Role assignments one by one: a user or group holds a role on a project, a domain, or the system. */
 import { type RawBuilder, sql } from 'kysely';
 import type { Queryable } from '../db/database.ts';
-import { forbidden, notFound } from '../http/fault.ts';
+import { badRequest, forbidden, notFound } from '../http/fault.ts';
 import { type Call, type Operation, operation, type PolicyRule } from '../http/service.ts';
 import { renderer } from '../resource/render.ts';
 import { dropCredentials } from './application-credentials.ts';
@@ -82,7 +82,11 @@ function operationsOf(core: Core, kind: Kind): Operation[] {
     const { rows } = await sql`select 1 from identity_assignments where ${matches(at)} and role_id = ${roleId}`.execute(
       db.query,
     );
-    if (rows.length === 0) throw noAssignment(at, roleId);
+    if (rows.length > 0) return;
+    // What there is not at all is named first.
+    if ((await roles.find(db.query, roleId)) === undefined) throw missing('role')(roleId);
+    await requireBoth(db.query, at, false);
+    throw noAssignment(at, roleId);
   };
   const list = operation({
     method: 'GET',
@@ -134,6 +138,11 @@ function operationsOf(core: Core, kind: Kind): Operation[] {
             select domain_id from identity_roles where id = ${roleId} for key share`.execute(tx);
           if (rows[0] === undefined) throw missing('role')(roleId);
           const domainId = await requireBoth(tx, at, true);
+          if (rows[0].domain_id !== null && at.scope === 'system') {
+            throw badRequest(
+              `Role ${roleId} is a domain-specific role. Unable to use a domain-specific role in a system assignment.`,
+            );
+          }
           if (rows[0].domain_id !== null && rows[0].domain_id !== domainId) {
             throw forbidden(`Project ${at.targetId} must be in the same domain as the role ${roleId} being assigned.`);
           }

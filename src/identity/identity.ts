@@ -35,6 +35,7 @@ import { projectOperations } from './projects.ts';
 import { retiredOperations } from './retired.ts';
 import { revocationOperations } from './revocations.ts';
 import { roleOperations } from './roles.ts';
+import { listAssignmentsForTree } from './rules.ts';
 import { createTokens } from './tokens.ts';
 import { trustOperations } from './trusts.ts';
 import { userOperations } from './users.ts';
@@ -159,7 +160,8 @@ export function createIdentity(options: IdentityOptions): IdentityService {
     ...revocationOperations(core),
     ...retiredOperations(),
   ];
-  const service: Service = { convention, operations, home: (prefix) => jsonHome(operations, prefix) };
+  const rules = [listAssignmentsForTree];
+  const service: Service = { convention, operations, rules, home: (prefix) => jsonHome(operations, prefix) };
   return {
     service,
     authenticate: async (token) => (await tokens.find(token))?.identity,

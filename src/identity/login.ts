@@ -2,18 +2,26 @@
 import { sql } from 'kysely';
 import { type Static, Type } from 'typebox';
 import type { Queryable } from '../db/database.ts';
-import { badRequest, notFound, unauthorized } from '../http/fault.ts';
+import { badRequest, Fault, notFound, unauthorized } from '../http/fault.ts';
 import { type Core, expecting, missing } from './core.ts';
 import { credentialsOf } from './credentials.ts';
 import { forbiddenAction } from './delegation.ts';
 import { provePassword } from './password-rules.ts';
 import { isPasscode } from './totp.ts';
-import type { AUTH_METHODS, Delegation, Method, Scope, TokenPayload } from './payload.ts';
+import { AUTH_METHODS, type Delegation, type Method, type Scope, type TokenPayload } from './payload.ts';
 import { users, type UserRow } from './resources.ts';
 
 const Text = Type.String({ maxLength: 8192 });
 const Named = Type.Object({ id: Type.Optional(Text), name: Type.Optional(Text) });
 const InDomain = Type.Object({ id: Type.Optional(Text), name: Type.Optional(Text), domain: Type.Optional(Named) });
+
+const ScopeObject = Type.Object({
+  project: Type.Optional(InDomain),
+  domain: Type.Optional(Named),
+  unscoped: Type.Optional(Type.Unknown()),
+  system: Type.Optional(Type.Object({ all: Type.Optional(Type.Boolean()) })),
+  'OS-TRUST:trust': Type.Optional(Type.Object({ id: Type.Optional(Text) })),
+});
 
 /** As loose as Keystone's own: what is missing is told in words of their own below. */
 export const AuthBody = Type.Object({
@@ -56,16 +64,7 @@ export const AuthBody = Type.Object({
         ),
       }),
       scope: Type.Optional(
-        Type.Union([
-          Type.Object({
-            project: Type.Optional(InDomain),
-            domain: Type.Optional(Named),
-            unscoped: Type.Optional(Type.Unknown()),
-            system: Type.Optional(Type.Object({ all: Type.Optional(Type.Boolean()) })),
-            'OS-TRUST:trust': Type.Optional(Type.Object({ id: Type.Optional(Text) })),
-          }),
-          Type.Literal('unscoped'),
-        ]),
+        Type.Unsafe<Static<typeof ScopeObject> | string>({ ...ScopeObject, type: ['object', 'string'] }),
       ),
     }),
   ),
@@ -92,21 +91,44 @@ export interface Target {
 }
 
 /**
+ * Looks at what needs no proof yet: whether all is there that the methods and the scope need.
+ * @returns what the token is asked for; undefined where the request names nothing
+ * @throws Fault 400 for what is lacking, 401 for methods and scopes that there are not
+ */
+export async function readRequest(core: Core, request: AuthRequest): Promise<Target | undefined> {
+  const { methods, password } = request.identity;
+  requireIdOrName('identity/password/user', password?.user);
+  requireIdOrName('identity/password/user/domain', password?.user?.domain);
+  for (const method of new Set(methods)) {
+    if (!Object.hasOwn(request.identity, method)) throw badRequest(expecting(method, 'identity'));
+  }
+  if (methods.some((method) => !Object.hasOwn(PROOFS, method))) {
+    throw new Fault(401, 'Attempted to authenticate with an unsupported method.', {
+      attributes: { identity: { methods: AUTH_METHODS } },
+    });
+  }
+  if (methods.includes('application_credential') && request.scope !== undefined) {
+    throw new Fault(
+      401,
+      'Error authenticating with application credential: Application credentials cannot request a scope.',
+      { attributes: { identity: {} } },
+    );
+  }
+  return targetOf(core, request.scope);
+}
+
+function requireIdOrName(field: string, given: ByIdOrName | undefined): void {
+  if (given !== undefined && given.id === undefined && given.name === undefined) {
+    throw badRequest(`Invalid input for field ${field}: id or name must be present.`);
+  }
+}
+
+/**
  * Proves who it is by each method named.
  * @throws Fault 400 for what the request lacks, 401 for a wrong proof, 404 for a token that is none
  */
 export async function proveUser(core: Core, request: AuthRequest): Promise<Login> {
-  const { methods } = request.identity;
-  const named = new Set(methods);
-  for (const method of named) {
-    if (!Object.hasOwn(request.identity, method)) throw badRequest(expecting(method, 'identity'));
-    if (!Object.hasOwn(PROOFS, method)) throw unauthorized('Attempted to authenticate with an unsupported method.');
-  }
-  if (named.has('application_credential') && request.scope !== undefined) {
-    throw unauthorized(
-      'Error authenticating with application credential: Application credentials cannot request a scope.',
-    );
-  }
+  const named = new Set(request.identity.methods);
   const proven: Login[] = [];
   for (const [method, prove] of Object.entries(PROOFS)) if (named.has(method)) proven.push(await prove(core, request));
   const [first, ...others] = proven;
@@ -121,15 +143,11 @@ type Proof = (core: Core, request: AuthRequest) => Promise<Login>;
 
 async function proveByPassword(core: Core, request: AuthRequest): Promise<Login> {
   const given = request.identity.password?.user;
-  if (given === undefined) throw badRequest(expecting('user', 'password'));
-  if (given.id === undefined && given.name === undefined) throw badRequest(expecting('id or name', 'user'));
+  // Keystone's own words: its methods have no name there.
+  if (given === undefined) throw badRequest(expecting('user', 'None'));
   if (given.id === undefined && given.domain === undefined) throw badRequest(expecting('domain', 'user'));
-  const { domain } = given;
-  if (given.id === undefined && domain?.id === undefined && domain?.name === undefined) {
-    throw badRequest('Invalid input for field identity/password/user/domain: id or name must be present.');
-  }
-  if (given.password === undefined) throw badRequest(expecting('password', 'user'));
-  const { user: row, isExpired } = await provePassword(core, await findUser(core.db.query, given), given.password);
+  const user = await findUser(core.db.query, given);
+  const { user: row, isExpired } = await provePassword(core, user, given.password ?? '');
   if (isExpired) throw unauthorized(`The password is expired and needs to be changed for user: ${row.id}.`);
   return {
     user_id: row.id,
@@ -143,7 +161,7 @@ async function proveByToken(core: Core, request: AuthRequest): Promise<Login> {
   const given = request.identity.token;
   if (given === undefined) throw badRequest(expecting('token', 'identity'));
   const token = await core.tokens.find(given.id);
-  if (token === undefined) throw notFound('Could not recognize Fernet token');
+  if (token === undefined) throw await noToken(core, given.id);
   const { payload } = token;
   refuseRescope(payload, request.scope);
   return {
@@ -153,6 +171,12 @@ async function proveByToken(core: Core, request: AuthRequest): Promise<Login> {
     methods: ['token', ...payload.methods.filter((method) => method !== 'token')],
     parent: payload,
   };
+}
+
+/** Keystone's 404: whether a text is none of its tokens, or one that means nothing any more. */
+export async function noToken(core: Core, text: string): Promise<Fault> {
+  const isOurs = await core.tokens.isOurs(text);
+  return notFound(isOurs ? 'Failed to validate token' : 'Could not recognize Fernet token');
 }
 
 /**
@@ -253,6 +277,8 @@ const PROOFS: Readonly<Record<(typeof AUTH_METHODS)[number], Proof>> = {
   totp: proveByPasscode,
 };
 
+const SCOPES = 'system, project, domain, OS-TRUST:trust or unscoped';
+
 interface ByIdOrName {
   readonly id?: string;
   readonly name?: string;
@@ -278,21 +304,20 @@ async function findUser(
  * @returns undefined where it names nothing, so that the user's default project counts
  * @throws Fault 400 for a scope that is incomplete, 401 for one that does not exist
  */
-export async function targetOf(core: Core, scope: AuthScope | undefined): Promise<Target | undefined> {
+async function targetOf(core: Core, scope: AuthScope | undefined): Promise<Target | undefined> {
   if (scope === undefined) return undefined;
-  if (scope === 'unscoped') return { scope: { kind: 'unscoped' } };
+  if (typeof scope === 'string') {
+    if (scope.includes('unscoped')) return { scope: { kind: 'unscoped' } };
+    throw badRequest(expecting(SCOPES, 'scope'));
+  }
   const { query } = core.db;
   const trust = scope['OS-TRUST:trust'];
   const named = (['system', 'project', 'domain', 'unscoped', 'OS-TRUST:trust'] as const).filter(
     (kind) => scope[kind] !== undefined,
   );
-  if (named.length > 1) {
-    throw badRequest(expecting('system, project, domain, OS-TRUST:trust or unscoped', 'scope'));
-  }
-  if (scope.system !== undefined) {
-    if (scope.system.all !== true) throw badRequest(expecting('all', 'system'));
-    return { scope: { kind: 'system' } };
-  }
+  if (named.length !== 1) throw badRequest(expecting(SCOPES, 'scope'));
+  // Keystone has but one system, and does not look how much of it is asked for.
+  if (scope.system !== undefined) return { scope: { kind: 'system' } };
   if (scope.unscoped !== undefined) return { scope: { kind: 'unscoped' } };
   if (trust !== undefined) return trustTarget(core, trust.id);
   if (scope.project !== undefined) return { scope: { kind: 'project', id: await projectIdOf(query, scope.project) } };

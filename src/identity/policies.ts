@@ -17,10 +17,7 @@ export const policy = resource({
   unknownAttributes: 'keep',
   fields: {
     id: field(Type.String(), { show: 'always' }),
-    blob: field(Type.Union([Type.String({ maxLength: BLOB_MAX_CHARACTERS }), Type.Object({})]), {
-      create: 'required',
-      update: true,
-    }),
+    blob: field(Type.String({ maxLength: BLOB_MAX_CHARACTERS }), { create: 'required', update: true }),
     type: field(Type.String({ minLength: 1, maxLength: 255 }), { create: 'required', update: true, filter: true }),
     links: selfLink('policies'),
   },

@@ -13,6 +13,7 @@ import {
   flag,
   holdDomain,
   listTarget,
+  mergedOptions,
   missing,
   ownDomain,
   refuseImmutable,
@@ -60,7 +61,8 @@ export function projectOperations(core: Core): Operation[] {
     creating: async (given, context, tx) => {
       const id = newId();
       const { domain_id, parent_id } = await placeOf(tx, given, context);
-      const row = { ...given, id, domain_id, parent_id } as ProjectRow;
+      const options = mergedOptions({}, given.options);
+      const row = { ...given, options, id, domain_id, parent_id } as ProjectRow;
       await claimName(tx, { table: 'identity_projects', domainId: domain_id, name: row.name, id }, twice(row.name));
       return row;
     },
@@ -76,7 +78,7 @@ export function projectOperations(core: Core): Operation[] {
         await claimName(tx, claim, twice(given.name));
       }
       if (given.enabled !== undefined && given.enabled !== before.enabled) await checkBranch(tx, before, given.enabled);
-      return given;
+      return { ...given, options: mergedOptions(before.options, given.options) };
     },
     updated: (row, _before, _context, tx) => core.changes.announce(tx, `project ${row.id}`),
     removing: async (row, _context, tx) => {
@@ -226,6 +228,7 @@ function idTree(branch: readonly Branch[], top: string): Record<string, unknown>
 
 const TAG = /^[^,/]{1,255}$/;
 const TAGS_MAX = 80;
+const VERBING = { create: 'creating', update: 'updating', delete: 'deleting' } as const;
 
 /** `/projects/{id}/tags`. */
 function tags(core: Core): Operation[] {
@@ -238,13 +241,21 @@ function tags(core: Core): Operation[] {
     if (row === undefined) throw noProject(id);
     return row;
   };
-  const change = (call: Call<unknown>, work: (before: readonly string[]) => readonly string[]): Promise<string[]> =>
+  const change = (
+    call: Call<unknown>,
+    verb: 'create' | 'update' | 'delete',
+    work: (before: readonly string[]) => readonly string[],
+  ): Promise<string[]> =>
     core.db.transaction(async (tx) => {
       const id = call.params.project_id as string;
       const row = await projects.lock(tx, id);
       if (row === undefined) throw noProject(id);
-      refuseImmutable('project', row, 'update');
-      const after = [...new Set(work(row.tags))];
+      if (row.options.immutable === true) {
+        throw forbidden(
+          `Cannot ${verb} project tags for ${id}, project is immutable. Set "immutable" option to false before ${VERBING[verb]} project tags.`,
+        );
+      }
+      const after = [...work(row.tags)];
       if (after.length > TAGS_MAX)
         throw badRequest(`Invalid input for field 'tags': ${after.length} tags are too many`);
       await projects.update(tx, id, { tags: after });
@@ -274,7 +285,7 @@ function tags(core: Core): Operation[] {
       status: 200,
       summary: 'Replace the tags of a project',
       body: Type.Object({ tags: project.fields.tags.schema }),
-      handle: async (call) => answer(call, await change(call, () => call.body.tags)),
+      handle: async (call) => answer(call, await change(call, 'update', () => call.body.tags)),
     }),
     operation({
       ...common,
@@ -283,7 +294,7 @@ function tags(core: Core): Operation[] {
       policy: admin('delete_project_tags'),
       status: 204,
       summary: 'Remove all tags of a project',
-      handle: async (call) => void (await change(call, () => [])),
+      handle: async (call) => void (await change(call, 'delete', () => [])),
     }),
     ...(['GET', 'HEAD'] as const).map((method) =>
       operation({
@@ -307,8 +318,12 @@ function tags(core: Core): Operation[] {
       summary: 'Add a tag to a project',
       handle: async (call) => {
         const tag = tagOf(call);
-        if (!TAG.test(tag)) throw badRequest(`Invalid input for field 'tags': '${tag.slice(0, 64)}' is no tag`);
-        await change(call, (before) => [...before, tag]);
+        if (!TAG.test(tag)) throw badRequest(`'${tag.slice(0, 64)}' does not match '^[^,/]*$'`);
+        await change(call, 'create', (before) => {
+          if (!before.includes(tag)) return [...before, tag];
+          const names = [...before, tag].map((name) => `'${name}'`).join(', ');
+          throw badRequest(`[${names}] has non-unique elements`);
+        });
         const location = `${call.context.baseUrl}/projects/${call.params.project_id}/tags/${encodeURIComponent(tag)}`;
         return new Reply(201, undefined, { location });
       },
@@ -321,7 +336,7 @@ function tags(core: Core): Operation[] {
       status: 204,
       summary: 'Remove a tag from a project',
       handle: async (call) => {
-        await change(call, (before) => {
+        await change(call, 'delete', (before) => {
           if (!before.includes(tagOf(call))) throw noTag(tagOf(call));
           return before.filter((tag) => tag !== tagOf(call));
         });

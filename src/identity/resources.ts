@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { type SqlBool, sql } from 'kysely';
 import { Type } from 'typebox';
 import { badRequest } from '../http/fault.ts';
+import { booleanOf } from '../resource/listing.ts';
 import { momentOf } from './moment.ts';
 import {
   computed,
@@ -52,19 +53,37 @@ export const selfLink = (path: string) =>
 
 const id = field(Type.String(), { show: 'always' });
 const name = (schema: typeof Name) => field(schema, { create: 'required', update: true, filter: true });
-const enabled = field(Type.Boolean(), { create: 'optional', update: true, filter: true, default: true });
+const enabled = field(Type.Boolean(), {
+  create: 'optional',
+  update: true,
+  column: true,
+  default: true,
+  // Whatever is no no is a yes, and so is the name alone.
+  filter: ([value = '']) => sql<SqlBool>`enabled = ${booleanOf(value) ?? true}`,
+});
 /** Taken in an update, since clients send whole objects back; another domain than the present one is refused there. */
 const domainId = field(nullable(Id), { create: 'optional', update: true, filter: true });
 
-/** `name__contains` and its like, where `i` takes no notice of case. */
-const nameFilters: Readonly<Record<string, FilterCondition>> = {
-  name__contains: ([text = '']) => sql<SqlBool>`position(${text} in name) > 0`,
-  name__icontains: ([text = '']) => sql<SqlBool>`position(lower(${text}) in lower(name)) > 0`,
-  name__startswith: ([text = '']) => sql<SqlBool>`starts_with(name, ${text})`,
-  name__istartswith: ([text = '']) => sql<SqlBool>`starts_with(lower(name), lower(${text}))`,
-  name__endswith: ([text = '']) => sql<SqlBool>`right(name, length(${text})) = ${text}`,
-  name__iendswith: ([text = '']) => sql<SqlBool>`right(lower(name), length(${text})) = lower(${text})`,
-};
+/** `name__contains` and its like for texts in columns of their own, where `i` takes no notice of case. */
+export function inexactly(...columns: readonly string[]): Readonly<Record<string, FilterCondition>> {
+  const filters = columns.flatMap((name) => {
+    const column = sql.ref(name);
+    const conditions: Readonly<Record<string, FilterCondition>> = {
+      contains: ([text = '']) => sql<SqlBool>`position(${text} in ${column}) > 0`,
+      icontains: ([text = '']) => sql<SqlBool>`position(lower(${text}) in lower(${column})) > 0`,
+      startswith: ([text = '']) => sql<SqlBool>`starts_with(${column}, ${text})`,
+      istartswith: ([text = '']) => sql<SqlBool>`starts_with(lower(${column}), lower(${text}))`,
+      endswith: ([text = '']) => sql<SqlBool>`right(${column}, length(${text})) = ${text}`,
+      iendswith: ([text = '']) => sql<SqlBool>`right(lower(${column}), length(${text})) = lower(${text})`,
+    };
+    return Object.entries(conditions).map(([comparator, condition]) => [`${name}__${comparator}`, condition] as const);
+  });
+  return Object.fromEntries(filters);
+}
+
+/** Filters by who vouches for a user: here nobody else does. */
+const nobodys: FilterCondition = () => sql<SqlBool>`false`;
+const federationFilters = { idp_id: nobodys, protocol_id: nobodys, unique_id: nobodys };
 
 const COMPARISONS: Readonly<Record<string, string>> = { lt: '<', lte: '<=', gt: '>', gte: '>=', eq: '=', neq: '<>' };
 
@@ -91,7 +110,7 @@ export const domain = resource({
   name: 'domain',
   table: 'identity_domains',
   unknownAttributes: 'keep',
-  filters: nameFilters,
+  filters: inexactly('name'),
   fields: {
     id,
     name: name(ShortName),
@@ -100,7 +119,7 @@ export const domain = resource({
     tags: field(Tags, { create: 'optional', update: true, default: [] }),
     options: field(Immutable, { create: 'optional', update: true, default: {} }),
     /** For a domain of a chosen id, which Keystone offers to those who federate. */
-    explicit_domain_id: field(Type.String({ pattern: '^[0-9a-f]{32}$' }), { create: 'optional', show: 'never' }),
+    explicit_domain_id: field(Type.String({ maxLength: 64 }), { create: 'optional', show: 'never' }),
     links: selfLink('domains'),
   },
 });
@@ -109,7 +128,7 @@ export const project = resource({
   name: 'project',
   table: 'identity_projects',
   unknownAttributes: 'keep',
-  filters: { ...nameFilters, ...tagFilters },
+  filters: { ...inexactly('name', 'domain_id', 'parent_id'), ...tagFilters },
   fields: {
     id,
     name: name(ShortName),
@@ -133,7 +152,7 @@ export const user = resource({
   name: 'user',
   table: 'identity_users',
   unknownAttributes: 'keep',
-  filters: nameFilters,
+  filters: { ...inexactly('name', 'domain_id'), ...federationFilters },
   fields: {
     id,
     name: name(Name),
@@ -167,7 +186,7 @@ export const group = resource({
   name: 'group',
   table: 'identity_groups',
   unknownAttributes: 'keep',
-  filters: nameFilters,
+  filters: inexactly('name', 'domain_id'),
   fields: {
     id,
     name: name(Name),
@@ -181,7 +200,7 @@ export const role = resource({
   name: 'role',
   table: 'identity_roles',
   unknownAttributes: 'keep',
-  filters: nameFilters,
+  filters: inexactly('name', 'domain_id'),
   fields: {
     id,
     name: name(Name),
@@ -198,6 +217,7 @@ export const region = resource({
   name: 'region',
   table: 'identity_regions',
   unknownAttributes: 'keep',
+  filters: inexactly('parent_region_id'),
   fields: {
     id,
     region_id: field(RegionId, { name: 'id', create: 'optional', show: 'never' }),
@@ -211,11 +231,14 @@ export const service = resource({
   name: 'service',
   table: 'identity_services',
   unknownAttributes: 'keep',
+  filters: inexactly('name', 'type'),
   fields: {
     id,
     name: field(Name, { create: 'optional', update: true, filter: true, default: '' }),
     type: field(Type.String({ minLength: 1, maxLength: 255 }), { create: 'required', update: true, filter: true }),
-    description: field(Description, { create: 'optional', update: true, default: '' }),
+    description: field(Description, { create: 'optional', update: true, show: 'never' }),
+    // Shown only where there is one.
+    shown_description: computed<{ description?: string | null }>((row) => row.description, { name: 'description' }),
     enabled: field(Type.Boolean(), { create: 'optional', update: true, default: true, column: true }),
     links: selfLink('services'),
   },
@@ -225,6 +248,7 @@ export const endpoint = resource({
   name: 'endpoint',
   table: 'identity_endpoints',
   unknownAttributes: 'keep',
+  filters: inexactly('interface', 'service_id', 'region_id'),
   fields: {
     id,
     interface: field(Type.Enum(['admin', 'internal', 'public']), { create: 'required', update: true, filter: true }),

@@ -1,9 +1,9 @@
 /** Roles, and which of them imply which. */
 import { type SqlBool, sql } from 'kysely';
-import { Fault, forbidden, notFound } from '../http/fault.ts';
+import { badRequest, conflict, Fault, forbidden, notFound } from '../http/fault.ts';
 import { type Operation, operation, Reply, type RequestContext } from '../http/service.ts';
 import { crudOperations } from '../resource/crud.ts';
-import { claimName, type Core, holdDomain, missing, refuseImmutable, refuseOtherDomain } from './core.ts';
+import { claimName, type Core, holdDomain, mergedOptions, missing, refuseImmutable } from './core.ts';
 import { newId, type RoleRow, roles } from './resources.ts';
 import { admin, systemReader } from './rules.ts';
 
@@ -33,19 +33,22 @@ export function roleOperations(core: Core): Operation[] {
     creating: async (given, _context, tx) => {
       const domain_id = given.domain_id ?? null;
       if (domain_id !== null && (await holdDomain(tx, domain_id)) === undefined) throw missing('domain')(domain_id);
-      const row = { ...given, id: newId(), domain_id } as RoleRow;
+      const options = mergedOptions({}, given.options);
+      const row = { ...given, options, id: newId(), domain_id } as RoleRow;
       const claim = { table: 'identity_roles', domainId: domain_id, name: row.name, id: row.id };
       await claimName(tx, claim, twice(row.name, domain_id));
       return row;
     },
     updating: async (before, given, _context, tx) => {
       refuseImmutable('role', before, 'update', given.options);
-      refuseOtherDomain(before.domain_id, given.domain_id);
+      if (given.domain_id !== undefined && given.domain_id !== before.domain_id) {
+        throw badRequest('Update of `domain_id` is not allowed.');
+      }
       if (given.name !== undefined) {
         const claim = { table: 'identity_roles', domainId: before.domain_id, name: given.name, id: before.id };
         await claimName(tx, claim, twice(given.name, before.domain_id));
       }
-      return given;
+      return { ...given, options: mergedOptions(before.options, given.options) };
     },
     updated: (_row, _before, _context, tx) => core.changes.announce(tx, 'all'),
     removing: async (row, _context, tx) => {
@@ -170,8 +173,11 @@ function implications(core: Core): Operation[] {
         if (implied.name === 'admin' || widens) throw forbidden(`${implied.id} cannot be an implied roles.`);
         if (prior.id === implied.id) throw new Fault(409, 'A role cannot imply itself.');
         await core.db.transaction(async (tx) => {
-          await sql`insert into identity_implied_roles (prior_role_id, implied_role_id)
+          const { numAffectedRows } = await sql`insert into identity_implied_roles (prior_role_id, implied_role_id)
             values (${prior.id}, ${implied.id}) on conflict do nothing`.execute(tx);
+          if (numAffectedRows !== 1n) {
+            throw conflict('Conflict occurred attempting to store implied_role - Duplicate entry.');
+          }
           await core.changes.announce(tx, 'all');
         });
         core.changes.apply('all');

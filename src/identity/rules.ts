@@ -36,6 +36,9 @@ export const readGrants = (name: string): PolicyRule =>
     `${SYSTEM_READER} or (role:reader and domain_id:%(target.actor.domain_id)s and domain_id:%(target.scope.domain_id)s)`,
   );
 
+/** Asked beside the rule of the list, where it is of a project and those below. */
+export const listAssignmentsForTree = domainList('list_role_assignments_for_tree');
+
 const ofToken = 'user_id:%(target.token.user_id)s';
 export const checkToken = rule('check_token', `${SYSTEM_READER} or ${ofToken}`);
 export const validateToken = rule('validate_token', `${SYSTEM_READER} or rule:service_role or ${ofToken}`);

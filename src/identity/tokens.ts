@@ -48,6 +48,10 @@ export interface Tokens {
   issue(request: IssueRequest): Promise<{ readonly text: string; readonly token: Token }>;
   /** What a token means, or undefined where it means nothing any more. */
   find(text: string): Promise<Token | undefined>;
+  /** The same, where it may have ended by itself within the last two days. */
+  findExpired(text: string): Promise<Token | undefined>;
+  /** Whether a text is a token that was issued here, whatever it means now. */
+  isOurs(text: string): Promise<boolean>;
   /** Makes a token invalid, in the transaction given. */
   revoke(tx: Queryable, token: Token): Promise<void>;
 }
@@ -61,6 +65,8 @@ export interface TokenOptions {
   readonly validity_s: number;
 }
 
+/** Keystone's `allow_expired_window`. */
+const EXPIRED_S = 2 * 24 * 60 * 60;
 const CACHE = { entries_max: 10_000, ttl_ms: 10_000 };
 
 export function createTokens({ db, keys, changes, now, validity_s }: TokenOptions): Tokens {
@@ -81,11 +87,12 @@ export function createTokens({ db, keys, changes, now, validity_s }: TokenOption
     identity: identityOf(subject, payload.scope, payload.expires_at_s, payload.audit_ids, payload.methods),
   });
 
-  async function look(text: string): Promise<Token | undefined> {
+  async function look(text: string, grace_s = 0): Promise<Token | undefined> {
     const opened = decryptFernet(await keys.all(), text);
     const payload = opened === undefined ? undefined : unpackPayload(opened.message);
     const auditId = payload?.audit_ids[0];
-    if (payload === undefined || auditId === undefined || payload.expires_at_s * 1000 <= now()) return undefined;
+    if (payload === undefined || auditId === undefined || (payload.expires_at_s + grace_s) * 1000 <= now())
+      return undefined;
     await changes.start();
     const subject = await findClaimed(db.query, payload, auditId, now()).catch((error: unknown) => {
       if (error instanceof Fault) return undefined;
@@ -119,14 +126,19 @@ export function createTokens({ db, keys, changes, now, validity_s }: TokenOption
       const token = await cache.get(text, () => look(text));
       return token !== undefined && token.identity.expires_at_ms > now() ? token : undefined;
     },
+    findExpired: (text) => look(text, EXPIRED_S),
+    async isOurs(text) {
+      const opened = decryptFernet(await keys.all(), text);
+      return opened !== undefined && unpackPayload(opened.message) !== undefined;
+    },
     async revoke(tx, { payload }) {
       const auditId = payload.audit_ids[0] as string;
       await sql`insert into identity_revocations (audit_id, expires_at, revoked_at)
         values (${auditId}, to_timestamp(${payload.expires_at_s}), to_timestamp(${now() / 1000}))
         on conflict do nothing`.execute(tx);
-      // What has expired by itself need not be remembered; the day of grace is for clocks that differ.
+      // What nobody may ask about any more need not be remembered; a day more is for clocks that differ.
       await sql`delete from identity_revocations where audit_id in (
-        select audit_id from identity_revocations where expires_at < clock_timestamp() - interval '1 day'
+        select audit_id from identity_revocations where expires_at < clock_timestamp() - interval '3 days'
         limit 100 for update skip locked)`.execute(tx);
       await changes.announce(tx, `token ${auditId}`);
     },

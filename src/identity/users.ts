@@ -1,11 +1,14 @@
 /** Users, their passwords and what they belong to. */
-import { sql } from 'kysely';
+import { type SqlBool, sql } from 'kysely';
 import { Type } from 'typebox';
 import type { Tx } from '../db/database.ts';
-import { notFound, unauthorized } from '../http/fault.ts';
+import { badRequest, notFound, unauthorized } from '../http/fault.ts';
 import { type Call, type Operation, operation } from '../http/service.ts';
 import { crudOperations } from '../resource/crud.ts';
+import { parseListing } from '../resource/listing.ts';
 import { renderer } from '../resource/render.ts';
+import type { BaseRow } from '../resource/resource.ts';
+import type { Store } from '../resource/store.ts';
 import { dropCredentials } from './application-credentials.ts';
 import {
   claimName,
@@ -14,24 +17,13 @@ import {
   defaultDomain,
   holdDomain,
   listTarget,
+  mergedOptions,
   missing,
   ownDomain,
   refuseOtherDomain,
   userTarget,
 } from './core.ts';
-import {
-  group,
-  type GroupRow,
-  groups,
-  newId,
-  passwordExpiry,
-  project,
-  type ProjectRow,
-  projects,
-  user,
-  type UserRow,
-  users,
-} from './resources.ts';
+import { groups, newId, projects, type UserRow, users } from './resources.ts';
 import { checkOwnChange, checkStrength, ofNewPassword, provePassword, rememberPassword } from './password-rules.ts';
 import { endTokensOf, noteRevoked } from './revocations.ts';
 import { admin, domainList, getUser, listGroupsForUser, listUserProjects } from './rules.ts';
@@ -39,8 +31,16 @@ import { projectIdsOf } from './subject.ts';
 
 const noUser = missing('user');
 
-const twice = (name: string, domainId: string | null) => () =>
-  `Conflict occurred attempting to store user - Duplicate entry found with name ${name} at domain ID ${domainId}.`;
+/** Keystone names the domain only where the request does. */
+const twice = (name: string, domainId: string | null | undefined) => () =>
+  `Conflict occurred attempting to store user - Duplicate entry found with name ${name}${domainId === undefined || domainId === null ? '' : ` at domain ID ${domainId}`}.`;
+
+/** @throws Fault 400 for a domain where a project is meant; one that there is not is nobody's harm */
+async function refuseDomainAsProject(tx: Tx, id: string | null | undefined): Promise<void> {
+  if (id !== undefined && id !== null && (await holdDomain(tx, id)) !== undefined) {
+    throw badRequest(`User's default project ID cannot be a domain ID: ${id}`);
+  }
+}
 
 export function userOperations(core: Core): Operation[] {
   const { changes } = core;
@@ -69,8 +69,10 @@ export function userOperations(core: Core): Operation[] {
     creating: async (given, context, tx) => {
       const domain_id = given.domain_id ?? defaultDomain(context);
       if ((await holdDomain(tx, domain_id)) === undefined) throw missing('domain')(domain_id);
-      const fresh = typeof given.password === 'string' ? ofNewPassword(core, given.options ?? {}, false) : {};
-      const row = { ...given, ...fresh, id: newId(), domain_id } as UserRow;
+      await refuseDomainAsProject(tx, given.default_project);
+      const options = mergedOptions({}, given.options);
+      const fresh = typeof given.password === 'string' ? ofNewPassword(core, options, false) : {};
+      const row = { ...given, ...fresh, options, id: newId(), domain_id } as UserRow;
       const claim = { table: 'identity_users', domainId: domain_id, name: row.name, id: row.id };
       await claimName(tx, claim, twice(row.name, domain_id));
       return row;
@@ -78,18 +80,19 @@ export function userOperations(core: Core): Operation[] {
     created: async (row, _context, tx) => remember(row, undefined, tx),
     updating: async (before, given, _context, tx) => {
       refuseOtherDomain(before.domain_id, given.domain_id);
+      await refuseDomainAsProject(tx, given.default_project);
+      const options = mergedOptions(before.options, given.options);
       if (given.name !== undefined) {
         const claim = { table: 'identity_users', domainId: before.domain_id, name: given.name, id: before.id };
-        await claimName(tx, claim, twice(given.name, before.domain_id));
+        await claimName(tx, claim, twice(given.name, given.domain_id));
       }
       // Enabling a user again, or giving the old password back, brings no old token back.
       if (given.enabled === false) await dropCredentials(core, tx, before.id);
       const revokes = given.password !== undefined || given.enabled === false;
       return {
         ...given,
-        ...(typeof given.password === 'string'
-          ? ofNewPassword(core, { ...before.options, ...given.options }, false)
-          : {}),
+        options,
+        ...(typeof given.password === 'string' ? ofNewPassword(core, options, false) : {}),
         // Enabling an account unlocks it.
         ...(given.enabled === true ? { failed_auth_count: 0 } : {}),
         ...(revokes ? { token_generation: before.token_generation + 1 } : {}),
@@ -161,6 +164,25 @@ function changePassword(core: Core): Operation {
   });
 }
 
+/** Of the rows with these ids, those that the query's filters let through, of which such a list knows a few. */
+async function filtered<R extends BaseRow>(
+  core: Core,
+  store: Store<R>,
+  { context, query }: Pick<Call<unknown>, 'context' | 'query'>,
+  ids: readonly string[],
+  known: readonly string[],
+  path: string,
+): Promise<Record<string, unknown>> {
+  const { resource } = store;
+  const asked = Object.entries(query).filter(([name]) => known.includes(name.split('__')[0] ?? ''));
+  const { conditions } = parseListing(resource, core.convention, context, Object.fromEntries(asked), {
+    conditions: [sql<SqlBool>`id = any(${[...ids]})`],
+  });
+  const rows = await store.select(core.db.query, conditions);
+  const render = renderer<R>(resource, core.convention, context, 'detail');
+  return collection(context, resource.collection, path, rows.map(render), query);
+}
+
 /** A user's projects and groups, and the members of a group. */
 function belongings(core: Core): Operation[] {
   const target = userTarget(core);
@@ -183,9 +205,15 @@ function belongings(core: Core): Operation[] {
       handle: async ({ params, context, query }) => {
         const id = params.user_id as string;
         if ((await users.find(core.db.query, id)) === undefined) throw noUser(id);
-        const rows = await projects.findMany(core.db.query, await projectIdsOf(core.db.query, id));
-        const render = renderer<ProjectRow>(project, core.convention, context, 'detail');
-        return collection(context, 'projects', `/users/${id}/projects`, rows.map(render), query);
+        const ids = await projectIdsOf(core.db.query, id);
+        return filtered(
+          core,
+          projects,
+          { context, query },
+          ids,
+          ['domain_id', 'enabled', 'name'],
+          `/users/${id}/projects`,
+        );
       },
     }),
     operation({
@@ -200,13 +228,10 @@ function belongings(core: Core): Operation[] {
         if ((await users.find(core.db.query, id)) === undefined) throw noUser(id);
         const { rows } = await sql<{ group_id: string }>`
           select group_id from identity_members where user_id = ${id} limit 10000`.execute(core.db.query);
-        const found = await groups.findMany(
-          core.db.query,
-          rows.map(({ group_id }) => group_id),
-        );
-        const render = renderer<GroupRow>(group, core.convention, context, 'detail');
-        const items = found.map((row) => ({ ...render(row), membership_expires_at: null }));
-        return collection(context, 'groups', `/users/${id}/groups`, items, query);
+        const ids = rows.map(({ group_id }) => group_id);
+        const list = await filtered(core, groups, { context, query }, ids, ['name'], `/users/${id}/groups`);
+        const items = (list.groups as object[]).map((one) => ({ ...one, membership_expires_at: null }));
+        return { ...list, groups: items };
       },
     }),
     operation({
@@ -219,17 +244,11 @@ function belongings(core: Core): Operation[] {
       handle: async ({ params, context, query }) => {
         const id = params.group_id as string;
         if ((await groups.find(core.db.query, id, ownDomain(context))) === undefined) throw missing('group')(id);
-        const asked = [query.password_expires_at ?? []].flat();
-        const filter = asked.length === 0 ? sql`true` : passwordExpiry(asked, context);
         const { rows } = await sql<{ user_id: string }>`
-          select m.user_id from identity_members m join identity_users u on u.id = m.user_id
-          where m.group_id = ${id} and ${filter} limit 10000`.execute(core.db.query);
-        const members = await users.findMany(
-          core.db.query,
-          rows.map(({ user_id }) => user_id),
-        );
-        const render = renderer<UserRow>(user, core.convention, context, 'detail');
-        return collection(context, 'users', `/groups/${id}/users`, members.map(render), query);
+          select user_id from identity_members where group_id = ${id} limit 10000`.execute(core.db.query);
+        const ids = rows.map(({ user_id }) => user_id);
+        const names = ['domain_id', 'enabled', 'name', 'password_expires_at'];
+        return filtered(core, users, { context, query }, ids, names, `/groups/${id}/users`);
       },
     }),
     ...(['GET', 'HEAD'] as const).map((method) =>

@@ -140,6 +140,9 @@ export function crudOperations<R extends BaseRow>(crud: Crud<R>): Operation[] {
         body: (version) => bodySchema(resource, 'update', version, { aliases: convention.aliases }),
         handle: async (call) => {
           const body = call.body[resource.name] as Record<string, unknown>;
+          if (resource.unknownAttributes === 'keep' && (body.id ?? idOf(call)) !== idOf(call)) {
+            throw badRequest('Cannot change ID');
+          }
           const row = await crud.db.transaction(async (tx) => {
             const before = await locked(crud, idOf(call), call, tx, rule);
             const given = keepingExtra(before, givenOf(crud, 'update', body, call.context));

@@ -127,9 +127,23 @@ export function listBody(
       break;
     }
     case 'keystone':
-      body.links = { self: link(undefined, false), previous: null, next: full ? link(ids.at(-1), false) : null };
+      body.links = {
+        self: `${context.baseUrl}${path}${queryText(query)}`,
+        previous: null,
+        next: full ? link(ids.at(-1), false) : null,
+      };
   }
   return body;
+}
+
+/** A query as it was sent, as far as that can be told from what was read: Keystone repeats it. */
+export function queryText(query: Query): string {
+  const escaped = (text: string): string =>
+    encodeURIComponent(text).replace(/%(3A|40|2C|2F|24|3B)/g, (sign) => decodeURIComponent(sign));
+  const pairs = Object.entries(query).flatMap(([name, given]) =>
+    [given].flat().map((value) => (value === '' ? escaped(name) : `${escaped(name)}=${escaped(value)}`)),
+  );
+  return pairs.length === 0 ? '' : `?${pairs.join('&')}`;
 }
 
 /**

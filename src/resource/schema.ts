@@ -73,7 +73,11 @@ function attributes(
       purpose === 'create' && f.create === 'required' && alias === undefined ? schema : Type.Optional(schema);
     if (alias !== undefined) properties[alias] = Type.Optional(schema);
   }
-  return Type.Object(properties, { additionalProperties: resource.unknownAttributes !== 'reject' });
+  return Type.Object(properties, {
+    additionalProperties: resource.unknownAttributes !== 'reject',
+    // Keystone's kinds, which keep whatever they are given, want to be given something.
+    ...(purpose === 'update' && resource.unknownAttributes === 'keep' ? { minProperties: 1 } : {}),
+  });
 }
 
 /** Whether a request of this purpose may carry the field at this microversion. */
