@@ -92,7 +92,9 @@ export async function tokenBody(core: Core, token: Token, query: Query): Promise
     audit_ids: payload.audit_ids,
     expires_at: stamp(payload.expires_at_s),
     issued_at: stamp(payload.issued_at_s),
-    ...(subject.project === undefined ? {} : { project: subject.project, is_domain: false }),
+    ...(subject.project === undefined ? {} : { project: subject.project }),
+    // Of what a trust is for Keystone does not say it.
+    ...(subject.project === undefined || subject.delegation?.kind === 'trust' ? {} : { is_domain: false }),
     ...(subject.domain === undefined ? {} : { domain: subject.domain }),
     ...(kind === 'unscoped' ? {} : { roles: subject.roles }),
     ...(kind === 'system' ? { system: { all: true } } : {}),

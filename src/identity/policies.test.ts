@@ -9,10 +9,12 @@ it('policies are kept as they were given, for administrators', async () => {
   await identity.bootstrap({ adminPassword: 'secret' });
   const admin = await tokenFor(password(inDefault('admin', 'secret'), ADMIN_PROJECT));
   const url = '/policies';
-  const made = await call(admin, 'POST', url, { policy: { blob: { a: ['b'] }, type: 'application/json', note: 'x' } });
+  const made = await call(admin, 'POST', url, {
+    policy: { blob: '{"a": ["b"]}', type: 'application/json', note: 'x' },
+  });
   expect(made.status).toBe(201);
   const { id } = made.body.policy;
-  expect(made.body.policy).toMatchObject({ blob: { a: ['b'] }, type: 'application/json', note: 'x' });
+  expect(made.body.policy).toMatchObject({ blob: '{"a": ["b"]}', type: 'application/json', note: 'x' });
   expect(made.body.policy.links.self).toBe(`${publicUrl}/identity/v3${url}/${id}`);
   expect((await call(admin, 'PATCH', `${url}/${id}`, { policy: { type: 'text/plain' } })).body.policy.type).toBe(
     'text/plain',
