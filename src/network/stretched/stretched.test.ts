@@ -1,198 +1,29 @@
 import { randomUUID } from 'node:crypto';
 import { sql } from 'kysely';
-import { afterEach, describe, expect, it, vi } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { Tx } from '../../db/database.ts';
-import type { RequestContext } from '../../http/service.ts';
 import type { SimCloud } from '../../sim/cloud.ts';
-import { identities, silent, type TestAnswer } from '../../testing/api.ts';
-import type { NetworkRequest } from '../server-networks.ts';
-import { networkTest } from '../testing.ts';
-import { NO_TOPOLOGY, type NetworkTopology } from '../topology.ts';
 import { stretchedNetworkFeed } from './feed.ts';
+import { named, occupy, stretchedTest, topology, typeOf, vacate, WAN } from './testing.ts';
 
-const topology: NetworkTopology = {
-  ...NO_TOPOLOGY,
-  physical_networks: [
-    {
-      name: 'wan',
-      children: { east: 'physnet1', west: 'provider-a' },
-      vlans: { first: 220, last: 223 },
-      transit_vlans: { first: 160, last: 169 },
-      flat: true,
-      mtu: 1500,
-    },
-    // Without VLANs for transits: what stretches over it needs none.
-    {
-      name: 'lan',
-      children: { east: 'physnet2', alone: 'physnet2' },
-      vlans: { first: 230, last: 231 },
-      transit_vlans: undefined,
-      flat: false,
-      mtu: 1500,
-    },
-  ],
-};
-const { call, make, db, cascade, sims, serverNetworks } = await networkTest(['east', 'west', 'alone'], topology);
-const [east, west] = [sims.east as SimCloud, sims.west as SimCloud];
-const context = { requestId: 'req-1', identity: identities.alice, log: silent } as unknown as RequestContext;
-await cascade.start();
-
-const eventually = (check: () => void | Promise<void>) => vi.waitFor(check, { timeout: 20_000, interval: 50 });
-const WAN = { 'provider:network_type': 'vlan', 'provider:physical_network': 'wan' };
-const typeOf = (answer: TestAnswer): string => answer.body.NeutronError.type;
-const create = (network: object) => call('admin', 'POST', '/networks', { network });
-const named = (rows: ReadonlyMap<string, object>, id: string) =>
-  [...rows.values()].filter((row) => (row as { name?: unknown }).name === id) as Record<string, unknown>[];
-const replicas = async (id: string) =>
-  (
-    await sql<{ child: string }>`select child from replicas where resource_id = ${id} order by child`.execute(db.query)
-  ).rows.map(({ child }) => child);
-
-/** A stretched network of alice's with a subnet. */
-async function stretched(cidr: string, more: object = {}) {
-  const network = await make('admin', 'network', { project_id: 'p1', ...WAN, ...more });
-  const subnet = await make('alice', 'subnet', { network_id: network.id, ip_version: 4, cidr });
-  return { network, subnet };
-}
-
-/** A boot as far as networks go, up to the ports in the child. */
-async function boot(child: string, wanted: readonly NetworkRequest[]) {
-  const server_id = randomUUID();
-  const resolved = await serverNetworks.resolve(db.query, context, wanted);
-  expect(resolved.children ?? [child]).toContain(child);
-  const ports = await db.transaction((tx) =>
-    serverNetworks.attach(tx, context, resolved, { server_id, child, zone: child, security_groups: undefined }),
-  );
-  cascade.poke();
-  const [childId = ''] = await vi.waitFor(() => serverNetworks.ensurePorts(cascade.context(child), server_id), {
-    timeout: 10_000,
-    interval: 50,
-  });
-  return { server_id, port: ports[0] as NonNullable<(typeof ports)[0]>, childId };
-}
-
-const end = async (serverId: string) => {
-  await db.transaction((tx) => serverNetworks.detach(tx, serverId));
-  cascade.poke();
-};
-const drop = async (...networks: { id: string }[]) => {
-  for (const { id } of networks) expect((await call('admin', 'DELETE', `/networks/${id}`)).status).toBe(204);
-  await eventually(async () => {
-    for (const { id } of networks) expect(await replicas(id)).toEqual([]);
-  });
-};
-
-afterEach(async () => {
-  for (const sim of [east, west]) {
-    sim.faults.clear();
-    await sim.start();
-  }
-});
-
-describe('provider attributes', () => {
-  it.each([
-    [{ 'provider:physical_network': 'wan' }, 400, 'InvalidInput', 'network_type required'],
-    [{ 'provider:segmentation_id': 220 }, 400, 'InvalidInput', 'network_type required'],
-    [{ ...WAN, 'provider:physical_network': 'moon' }, 400, 'InvalidInput', "physical_network 'moon' unknown for VLAN"],
-    [
-      { 'provider:network_type': 'vlan', 'provider:segmentation_id': 5 },
-      400,
-      'InvalidInput',
-      'requires physical_network',
-    ],
-    [{ ...WAN, 'provider:segmentation_id': 4095 }, 400, 'InvalidInput', 'out of range (1 through 4094)'],
-    [{ ...WAN, 'provider:segmentation_id': 0 }, 400, 'InvalidInput', 'out of range (1 through 4094)'],
-    [{ ...WAN, 'provider:segmentation_id': 'abc' }, 400, 'InvalidInput', "'abc' is not an integer"],
-    [{ ...WAN, 'provider:segmentation_id': 165 }, 400, 'InvalidInput', 'set aside for routed traffic'],
-    [{ 'provider:network_type': 'flat' }, 400, 'InvalidInput', 'physical_network required for flat'],
-    [
-      { ...WAN, 'provider:network_type': 'flat', 'provider:segmentation_id': 5 },
-      400,
-      'InvalidInput',
-      'prohibited for flat',
-    ],
-    [{ ...WAN, 'provider:network_type': 'gre' }, 400, 'InvalidInput', "network_type value 'gre' not supported"],
-    [{ ...WAN, 'provider:network_type': 'geneve' }, 400, 'InvalidInput', 'specified for geneve network'],
-    [{ ...WAN, 'router:external': true }, 400, 'InvalidInput', 'an external network cannot be made'],
-    [{ ...WAN, mtu: 1501 }, 400, 'InvalidInput', 'maximum is 1500'],
-    [{ ...WAN, availability_zone_hints: ['alone'] }, 400, 'InvalidInput', 'no such place'],
-    [{ ...WAN, availability_zone_hints: ['moon'] }, 404, 'AvailabilityZoneNotFound', 'moon'],
-  ])('%j is refused', async (network, status, type, words) => {
-    const answer = await create(network);
-    expect([answer.status, typeOf(answer)]).toEqual([status, type]);
-    expect(answer.body.NeutronError.message).toContain(words);
-  });
-
-  it('are taken, shown to administrators alone, and stay as they are', async () => {
-    const made = await create({ ...WAN, 'provider:segmentation_id': '300', project_id: 'p1' });
-    expect([made.status, made.body.network]).toMatchObject([
-      201,
-      { ...WAN, 'provider:segmentation_id': 300, mtu: 1500, availability_zones: ['east', 'west'] },
-    ]);
-    const { id } = made.body.network;
-    const shown = await call('alice', 'GET', `/networks/${id}`);
-    expect(Object.keys(shown.body.network).filter((key) => key.startsWith('provider:'))).toEqual([]);
-    expect((await call('admin', 'GET', '/networks?provider:segmentation_id=300')).body.networks).toHaveLength(1);
-    const twice = await create({ ...WAN, 'provider:segmentation_id': 300 });
-    expect([twice.status, twice.body.NeutronError]).toMatchObject([
-      409,
-      { type: 'VlanIdInUse', message: 'Unable to create the network. The VLAN 300 on physical network wan is in use.' },
-    ]);
-    const update = (network: object) => call('admin', 'PUT', `/networks/${id}`, { network });
-    expect((await update({ ...WAN, 'provider:segmentation_id': '300', name: 'same' })).status).toBe(200);
-    expect(typeOf(await update({ 'provider:segmentation_id': 301 }))).toBe('InvalidInput');
-    expect(
-      (await call('alice', 'PUT', `/networks/${id}`, { network: { 'provider:segmentation_id': 301 } })).status,
-    ).toBe(403);
-    await drop({ id });
-    const again = await create({ ...WAN, 'provider:segmentation_id': 300 });
-    expect(again.status).toBe(201);
-    await drop(again.body.network);
-  });
-
-  it('of a flat network are taken once', async () => {
-    const flat = { ...WAN, 'provider:network_type': 'flat' };
-    const answers = await Promise.all([create(flat), create(flat), create(flat)]);
-    const made = answers.filter(({ status }) => status === 201);
-    expect(made).toHaveLength(1);
-    expect(answers.filter(({ status }) => status !== 201).map(typeOf)).toEqual([
-      'FlatNetworkInUse',
-      'FlatNetworkInUse',
-    ]);
-    expect(made[0]?.body.network['provider:segmentation_id']).toBeNull();
-    await drop(made[0]?.body.network);
-  });
-
-  it('come out of the pool to the last, however many ask at once, and no further', async () => {
-    const answers = await Promise.all(Array.from({ length: 6 }, () => create(WAN)));
-    const made = answers.filter(({ status }) => status === 201).map(({ body }) => body.network);
-    expect(made.map((network) => network['provider:segmentation_id']).sort()).toEqual([220, 221, 222, 223]);
-    const refused = answers.filter(({ status }) => status !== 201);
-    expect(refused.map(({ status, body }) => [status, body.NeutronError])).toEqual(
-      Array.from({ length: 2 }, () => [
-        503,
-        {
-          type: 'NoNetworkAvailable',
-          message: 'Unable to create the network. No tenant network is available for allocation.',
-          detail: '',
-        },
-      ]),
-    );
-    await drop(...made);
-    await drop((await create(WAN)).body.network);
-  });
-
-  it('of networks that live in one child are those of an overlay', async () => {
-    const local = await make('admin', 'network', { 'provider:network_type': 'geneve' });
-    expect(local).toMatchObject({
-      'provider:network_type': 'geneve',
-      'provider:physical_network': null,
-      'provider:segmentation_id': null,
-      availability_zones: [],
-    });
-    await drop(local);
-  });
-});
+const {
+  call,
+  make,
+  db,
+  cascade,
+  sims,
+  serverNetworks,
+  east,
+  west,
+  context,
+  eventually,
+  create,
+  replicas,
+  stretched,
+  boot,
+  end,
+  drop,
+} = await stretchedTest();
 
 describe('a stretched network', () => {
   it('is made in each child when the first port there binds, alike but for what is set aside', async () => {
@@ -552,18 +383,3 @@ describe('addresses that a child uses by itself', () => {
     await drop(network);
   }, 60_000);
 });
-
-/** Somebody else has a network on this VLAN in the child. */
-function occupy(sim: SimCloud, physical: string, id: number): void {
-  const [any] = sim.state.networks.values();
-  sim.state.networks.set(`foreign-${id}`, {
-    ...any,
-    id: `foreign-${id}`,
-    name: 'foreign',
-    'provider:network_type': 'vlan',
-    'provider:physical_network': physical,
-    'provider:segmentation_id': id,
-  });
-}
-
-const vacate = (sim: SimCloud, id: number) => void sim.state.networks.delete(`foreign-${id}`);
