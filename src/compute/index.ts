@@ -6,7 +6,7 @@ import type { Db, Queryable, Tx } from '../db/database.ts';
 import { compute as convention } from '../http/conventions.ts';
 import { Fault } from '../http/fault.ts';
 import { callsInto } from '../http/inner-call.ts';
-import type { RequestContext, Service } from '../http/service.ts';
+import type { Operation, RequestContext, Service } from '../http/service.ts';
 import type { ServerImages } from '../image/server-images.ts';
 import type { ServerNetworks } from '../network/server-networks.ts';
 import type { ServerVolumes } from '../volume/server-volumes.ts';
@@ -65,16 +65,23 @@ export function createCompute(services: ComputeServices): {
     quotas,
   });
   const admin = computeAdminOperations({ db, cascade, ...(projectExists === undefined ? {} : { projectExists }) });
+  const operations = [...servers.operations, ...consoleOperations(dependencies), ...admin, ...forwarded];
   return {
     service: {
       convention,
-      operations: [...servers.operations, ...consoleOperations(dependencies), ...admin, ...forwarded],
+      operations: [...operations, ...operations.flatMap(bootedFromVolume)],
       rules: [...servers.rules, ...computeAdminRules],
     },
     attach: (server) => attachConsoleRelay(server, { db, log }),
     userDeleted: (tx, userId) => deleteKeypairsOf(tx, cascade, userId),
   };
 }
+
+const ACTIONS = '/servers/:server_id/action';
+
+/** Nova takes actions of servers where old clients boot from volumes, too. */
+const bootedFromVolume = (one: Operation): Operation[] =>
+  one.path === ACTIONS ? [{ ...one, path: ACTIONS.replace('/servers', '/os-volumes_boot') }] : [];
 
 async function findFlavor(query: Queryable, context: RequestContext, id: string): Promise<ServerFlavor | undefined> {
   try {

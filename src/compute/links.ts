@@ -18,7 +18,21 @@ export function resourceLinks(context: RequestContext, path: string): Link[] {
   ];
 }
 
-const NON_NEGATIVE = { type: 'string', pattern: '^[0-9]{1,10}$' };
+/** A query parameter that is a number, and none below zero. */
+export const NON_NEGATIVE: object = { type: 'string', pattern: '^[0-9]*$', minLength: 1 };
+
+/** A query parameter that is a moment, and one whose value is a regular expression. */
+export const MOMENT: object = { type: 'string', format: 'isotime' };
+export const PATTERN: object = { type: 'string', format: 'regex' };
+
+const single = new WeakSet<object>();
+
+/** A query parameter that may be given once alone. */
+export function once(schema: object): object {
+  const own = { ...schema };
+  single.add(own);
+  return own;
+}
 
 /** A query parameter that may be anything. */
 export const ANY_TEXT: object = { type: 'string' };
@@ -37,7 +51,11 @@ export function queryParameters(
   const properties = Object.fromEntries(
     Object.entries(parameters).map(([name, schema]) => [
       name,
-      { if: { type: 'string' }, then: schema, else: { type: 'array', items: schema } },
+      {
+        if: { type: 'string' },
+        then: schema,
+        else: { type: 'array', items: schema, ...(single.has(schema) ? { maxItems: 1 } : {}) },
+      },
     ]),
   );
   const schema = (additionalProperties: boolean): TSchema =>

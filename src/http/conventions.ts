@@ -4,7 +4,7 @@
  */
 import { badRequest, Fault, forbidden, notFound } from './fault.ts';
 import type { Convention, SchemaProblem } from './service.ts';
-import { isSecret } from './validation.ts';
+import { isSecret, repr } from './validation.ts';
 
 const REASONS: Readonly<Record<number, string>> = {
   300: 'Multiple Choices',
@@ -52,13 +52,14 @@ function keyedFault(generic: string) {
   });
 }
 
-const jsonschemaInvalid = (problem: SchemaProblem): Fault => {
-  const path = problem.path.replace(/^\//, '').replaceAll('/', '.') || problem.property || '';
-  return badRequest(
-    problem.path === ''
-      ? problem.message
-      : `Invalid input for field/attribute ${path.split('.').at(-1)}. Value: ${shown(problem)}. ${problem.message}`,
-  );
+const jsonschemaInvalid = (problem: SchemaProblem, part: 'query' | 'body' = 'body'): Fault => {
+  if (problem.nameReason !== undefined) {
+    return badRequest(`An invalid 'name' value was provided. The name must be: ${problem.nameReason}`);
+  }
+  if (problem.path === '') return badRequest(problem.message);
+  const names = problem.path.split('/').slice(1);
+  const what = part === 'body' ? `field/attribute ${names.at(-1)}` : `query parameters ${names[0]}`;
+  return badRequest(`Invalid input for ${what}. Value: ${shown(problem)}. ${problem.message}`);
 };
 
 export const compute: Convention = {
@@ -92,6 +93,7 @@ export const compute: Convention = {
   },
   timestamp: seconds,
   aliases: {},
+  checksBodyFirst: true,
   wholeRoutes: true,
   unknownPath: () => notFound('The resource could not be found.'),
   refusal: (rule) => forbidden(`Policy doesn't allow ${rule} to be performed.`),
@@ -259,6 +261,6 @@ function escapeHtml(text: string): string {
 /** A refused value as the fault repeats it: never one that may be a secret, never more than a line. */
 function shown(problem: SchemaProblem): string {
   if (isSecret(problem.path)) return '***';
-  const text = JSON.stringify(problem.value, (key, inner) => (isSecret(key) ? '***' : inner)) ?? 'None';
+  const text = typeof problem.value === 'string' ? problem.value : repr(problem.value);
   return text.length > 200 ? `${text.slice(0, 200)}...` : text;
 }

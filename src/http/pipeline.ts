@@ -95,7 +95,13 @@ export async function carryOut(convention: Convention, chosen: Operation, call: 
     if (chosen.body !== undefined) validate(convention, chosen.body, converted, context.version, 'body');
     return converted;
   };
-  if (convention.checksBodyFirst) checked();
+  const checkQuery = (): void => {
+    if (chosen.query !== undefined) validate(convention, chosen.query, query, context.version, 'query');
+  };
+  if (convention.checksBodyFirst) {
+    checkQuery();
+    checked();
+  }
   if (chosen.policy !== 'none') {
     const target = await chosen.target?.(call);
     if (chosen.refused !== undefined && !context.allowed(chosen.policy.name, target)) {
@@ -106,7 +112,7 @@ export async function carryOut(convention: Convention, chosen: Operation, call: 
   if (params.project_id !== undefined && convention.root === '/v3' && convention.name === 'volume') {
     refuseOtherProject(context.identity, params.project_id);
   }
-  if (chosen.query !== undefined) validate(convention, chosen.query, query, context.version, 'query');
+  if (!convention.checksBodyFirst) checkQuery();
   const converted = checked();
   const answer = await chosen.handle(chosen.convert === undefined ? call : { ...call, body: converted });
   return answer instanceof Reply ? answer : new Reply(chosen.status, answer);
@@ -266,5 +272,5 @@ function validate(
   const problem = check(typeof schema === 'function' ? schema(version) : schema, value);
   if (problem === undefined) return;
   if (part === 'body' && value === undefined) throw badRequest(convention.malformed);
-  throw convention.invalid(problem);
+  throw convention.invalid(problem, part);
 }

@@ -37,7 +37,7 @@ export interface Convention {
   readonly fault: (fault: Fault, wantsJson: boolean) => unknown;
   /** Words for a body that is no JSON, and one that does not fit its schema. */
   readonly malformed: string;
-  readonly invalid: (problem: SchemaProblem) => Fault;
+  readonly invalid: (problem: SchemaProblem, part?: 'query' | 'body') => Fault;
   readonly paging: Paging;
   /** How the service writes a moment: microseconds or none, `Z` or none. */
   readonly timestamp: (iso: string) => string;
@@ -64,7 +64,7 @@ export interface Convention {
   ) => void;
   /** Words of a refusal by policy. */
   readonly refusal: (rule: string) => Fault;
-  /** Neutron looks at a body before it asks whether the caller may send it at all. */
+  /** What is sent is looked at before it is asked whether the caller may send it at all (Neutron, Nova, Cinder). */
   readonly checksBodyFirst?: true;
   /** Neutron takes text for numbers and truth values, and makes them what they are meant to be. */
   readonly convertsValues?: true;
@@ -99,6 +99,8 @@ export interface SchemaProblem {
   readonly value: unknown;
   /** Names that are not known, for `additionalProperties`; the missing one, for `required`. */
   readonly property: string | undefined;
+  /** Of a name that is none: what names are made of. */
+  readonly nameReason?: string;
 }
 
 /** All that a handler may know of where its call came from. */

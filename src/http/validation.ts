@@ -1,5 +1,5 @@
 /** JSON Schema checks of bodies and queries, with problems worded as the OpenStack services word them. */
-import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
+import { _, Ajv, type ErrorObject, type KeywordCxt, type ValidateFunction } from 'ajv';
 import addFormats from 'ajv-formats';
 import type { TSchema } from 'typebox';
 import type { SchemaProblem } from './service.ts';
@@ -10,6 +10,76 @@ const ajv = new Ajv({ allErrors: false, strict: false, verbose: true, ownPropert
 addFormats.default(ajv);
 // OpenStack takes ids with and without dashes wherever it says uuid.
 ajv.addFormat('uuid', UUID);
+
+/**
+ * Names as Nova and Cinder take them, under the names of their own formats. Printable is what is no control character and
+ * no space but a horizontal one, within the first 65,536 characters.
+ */
+const EDGE = '[\\p{C}\\p{Z}]';
+const printable = (without: string): RegExp =>
+  new RegExp(`^(?!${EDGE})[^\\p{C}\\u2028\\u2029\\u{10000}-\\u{10FFFF}${without}]*(?<!${EDGE})$`, 'u');
+const LETTERS = '0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ';
+const NAMES: Readonly<Record<string, { readonly regex: RegExp; readonly reason: string }>> = {
+  name: { regex: printable(''), reason: 'printable characters. Can not start or end with whitespace.' },
+  az_name: { regex: printable(':'), reason: 'printable characters except :.Can not start or end with whitespace.' },
+  keypair_name_20: { regex: /^[\w -]*$/, reason: `Only expected characters: [_- ${LETTERS}]` },
+  keypair_name_292: { regex: /^[\w@. -]*$/, reason: `Only expected characters: [@._- ${LETTERS}]` },
+};
+for (const [name, { regex }] of Object.entries(NAMES)) ajv.addFormat(name, regex);
+
+/** Moments as Nova reads them: any part of ISO 8601 from the year on, UTC where no zone is named. */
+const ISOTIME =
+  /^(\d{4})(?:-?(\d{1,2})(?:-?(\d{1,2})(?:[ T](\d{2})(?::?(\d{2})(?::?(\d{1,2})(?:[.,](\d+))?)?)?(Z|[ +-]\d{2}(?::?\d{2})?)?)?)?)?$/;
+
+/** A moment in full ISO 8601; undefined where the text is none. */
+export function isotime(text: string): string | undefined {
+  const parts = ISOTIME.exec(text);
+  if (parts === null) return undefined;
+  const [, year, month = '1', day = '1', hour = '0', minute = '0', second = '0', fraction = '0', zone = 'Z'] = parts;
+  const two = (part: string): string => part.padStart(2, '0');
+  // A plus that was not encoded in a URL has become a space.
+  const digits = zone.replace(':', '').slice(1);
+  const shift = zone === 'Z' ? 'Z' : `${zone[0] === '-' ? '-' : '+'}${digits.slice(0, 2)}:${digits.slice(2) || '00'}`;
+  const full = `${year}-${two(month)}-${two(day)}T${two(hour)}:${two(minute)}:${two(second)}.${fraction.slice(0, 6)}${shift}`;
+  // Dates that there are not are moved by Date into the next month.
+  const isDay = new Date(`${year}-${two(month)}-${two(day)}T00:00:00Z`).getUTCDate() === Number(day);
+  return isDay && !Number.isNaN(Date.parse(full)) ? full : undefined;
+}
+ajv.addFormat('isotime', (text) => isotime(text) !== undefined);
+
+ajv.addFormat('regex', (text) => {
+  try {
+    return text !== '' && RegExp(text) instanceof RegExp;
+  } catch {
+    return false;
+  }
+});
+
+/** Python passes over what is not of the alphabet, and misses only what fills up the last four. */
+ajv.addFormat('base64', (text) => {
+  const letters = text.replaceAll(/[^A-Za-z0-9+/=]/g, '');
+  const data = letters.replaceAll('=', '').length % 4;
+  return data === 0 || (data !== 1 && letters.length - letters.replaceAll('=', '').length >= 4 - data);
+});
+
+// Bounds hold for numbers that are written as text, too, as in the services' own validators.
+for (const [keyword, outside] of [
+  ['minimum', _`<`],
+  ['maximum', _`>`],
+  ['exclusiveMinimum', _`<=`],
+] as const) {
+  ajv.removeKeyword(keyword);
+  ajv.addKeyword({
+    keyword,
+    type: ['number', 'string'],
+    schemaType: 'number',
+    error: { message: 'is out of bounds', params: ({ schemaCode }) => _`{limit: ${schemaCode}}` },
+    code(cxt: KeywordCxt) {
+      const { data, schemaCode } = cxt;
+      cxt.fail(_`${data} !== "" && Number(${data}) ${outside} ${schemaCode}`);
+    },
+  });
+}
 
 /** Names under which secrets come; what they hold is not repeated in a fault, not even to whoever sent it. */
 const SECRET = /pass|secret|user_data|token|private|blob/i;
@@ -48,7 +118,15 @@ function problem(error: ErrorObject): SchemaProblem {
   const property =
     (error.params as { additionalProperty?: string }).additionalProperty ??
     (error.params as { missingProperty?: string }).missingProperty;
-  return { path: error.instancePath, keyword: error.keyword, message: words(error), value: error.data, property };
+  const name = error.keyword === 'format' ? NAMES[String((error.params as { format?: unknown }).format)] : undefined;
+  return {
+    path: error.instancePath,
+    keyword: error.keyword,
+    message: words(error),
+    value: error.data,
+    property,
+    ...(name === undefined ? {} : { nameReason: name.reason }),
+  };
 }
 
 /** The words of Python's jsonschema, which the services pass on to their clients. */
@@ -81,18 +159,20 @@ function words(error: ErrorObject): string {
     case 'pattern':
       return `${value} does not match ${repr(params.pattern)}`;
     case 'format':
-      return `${value} is not a ${repr(params.format)}`;
+      return `${value} is not a ${repr(params.format === 'isotime' ? 'date-time' : params.format)}`;
     case 'minimum':
-      return `${value} is less than the minimum of ${String(params.limit)}`;
+      return `${Number(error.data)} is less than the minimum of ${String(params.limit)}`;
+    case 'exclusiveMinimum':
+      return `${Number(error.data)} is less than or equal to the minimum of ${String(params.limit)}`;
     case 'maximum':
-      return `${value} is greater than the maximum of ${String(params.limit)}`;
+      return `${Number(error.data)} is greater than the maximum of ${String(params.limit)}`;
     default:
       return `${value} is not valid under any of the given schemas`;
   }
 }
 
-/** A value as Python would print it, cut to a line. */
-function repr(value: unknown): string {
+/** A value as Python would print it, cut to a line, without what may be secret. */
+export function repr(value: unknown): string {
   if (value === null || value === undefined) return 'None';
   if (typeof value === 'string') {
     return `'${(value.length > 120 ? `${value.slice(0, 120)}...` : value).replaceAll('\\', '\\\\')}'`;

@@ -34,7 +34,7 @@ const UPDATE = Type.Object(
   {
     aggregate: Type.Object(
       {
-        name: Type.Optional(Type.String({ minLength: 1, maxLength: 255, pattern: '[^\\p{Z}\\p{C}]' })),
+        name: Type.Optional(PRINTABLE_NAME),
         availability_zone: Type.Optional(nullable(ZONE_NAME)),
       },
       { ...strict, minProperties: 1 },

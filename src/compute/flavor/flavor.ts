@@ -6,20 +6,14 @@ import { type Fault, notFound } from '../../http/fault.ts';
 import type { RequestContext } from '../../http/service.ts';
 import { computed, field, nullable, resource, type Row, type TableOf } from '../../resource/resource.ts';
 import { createStore } from '../../resource/store.ts';
-import { BOOLEAN, PRINTABLE_NAME } from '../parameters.ts';
+import { BOOLEAN, numberOf, PRINTABLE, PRINTABLE_NAME } from '../parameters.ts';
 import { resourceLinks } from '../links.ts';
 import { extraSpecPolicies } from './policies.ts';
 
 const INTEGER_MAX = 2_147_483_647;
 
 /** Nova takes sizes as numbers and as text of digits. */
-const size = (minimum: number) =>
-  Type.Unsafe<number | string>({
-    type: ['integer', 'string'],
-    pattern: '^[0-9]{1,10}$',
-    minimum,
-    maximum: INTEGER_MAX,
-  });
+const size = (minimum: number) => numberOf(minimum, INTEGER_MAX);
 
 export const flavorResource = resource({
   name: 'flavor',
@@ -77,7 +71,7 @@ export const flavorResource = resource({
       show: 'always',
       create: 'optional',
       update: true,
-      input: nullable(Type.String({ maxLength: 65_535, pattern: '^[^\\p{Cc}\\p{Cs}\\u2028\\u2029]*$' })),
+      input: nullable(Type.String({ maxLength: 65_535, pattern: PRINTABLE })),
     }),
     extra_specs: field(Type.Record(Type.String(), Type.String()), { default: {}, show: 'never' }),
     extra_specs_shown: computed<Flavor>(

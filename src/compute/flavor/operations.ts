@@ -1,15 +1,17 @@
 /** Flavors over HTTP: list, show, create, update, delete. */
 import { type RawBuilder, type SqlBool, sql } from 'kysely';
 import { randomUUID } from 'node:crypto';
+import { type TSchema, Type } from 'typebox';
 import { badRequest } from '../../http/fault.ts';
 import { compute } from '../../http/conventions.ts';
 import { type Call, type Operation, operation, type Query } from '../../http/service.ts';
 import { listBody, parseListing, unknownMarker } from '../../resource/listing.ts';
 import { renderer, type View } from '../../resource/render.ts';
+import { nullable } from '../../resource/resource.ts';
 import { bodySchema } from '../../resource/schema.ts';
 import type { ComputeDependencies } from '../dependencies.ts';
 import { ANY_TEXT, firstOf, PAGING_PARAMETERS, queryParameters } from '../links.ts';
-import { booleanOf } from '../parameters.ts';
+import { booleanOf, PRINTABLE } from '../parameters.ts';
 import { accessOperations } from './access.ts';
 import { extraSpecOperations } from './extra-specs.ts';
 import { type Flavor, flavorResource, flavorStore, publicOrGiven, visibleFlavor } from './flavor.ts';
@@ -44,6 +46,16 @@ const LIST_QUERY = queryParameters({
   sort_key: { type: 'string', enum: Object.keys(SORT_COLUMNS) },
   sort_dir: { type: 'string', enum: ['asc', 'desc'] },
 });
+
+const UPDATE_BODY: TSchema = Type.Object(
+  {
+    flavor: Type.Object(
+      { description: nullable(Type.String({ maxLength: 65_535, pattern: PRINTABLE })) },
+      { additionalProperties: false },
+    ),
+  },
+  { additionalProperties: false },
+);
 
 const one = (row: Flavor, call: Call) => ({
   flavor: renderer<Flavor>(flavorResource, compute, call.context, 'detail')(row),
@@ -106,17 +118,16 @@ export function flavorOperations(deps: ComputeDependencies): Operation[] {
         return one(row, call);
       },
     }),
-    operation<{ flavor: { description?: string | null } }>({
+    operation<{ flavor: { description: string | null } }>({
       method: 'PUT',
       path: '/flavors/:flavor_id',
       since: 55,
       policy: flavorPolicies.update,
-      body: (version) => bodySchema(flavorResource, 'update', version),
+      body: UPDATE_BODY,
       status: 200,
       summary: "Update a flavor's description",
       handle: async (call) => {
         const { description } = call.body.flavor;
-        if (description === undefined) throw badRequest("'description' is a required property");
         const row = await db.transaction((tx) => describeFlavor(tx, call.params.flavor_id as string, description));
         return one(row, call);
       },

@@ -4,7 +4,7 @@ import type { InnerCall } from '../../http/inner-call.ts';
 import type { Call, Query, RequestContext } from '../../http/service.ts';
 import type { QuotaBook } from '../../resource/quota.ts';
 import type { Db } from '../../db/database.ts';
-import { firstOf } from '../links.ts';
+import { firstOf, NON_NEGATIVE } from '../links.ts';
 
 export interface Forwarding {
   readonly network: InnerCall;
@@ -18,17 +18,16 @@ export interface Forwarding {
 export const PROXIES_UNTIL = 35;
 
 const PAGE_MAX = 1000;
-const INTEGER = { type: 'string', pattern: '^[0-9]{1,10}$' };
 
 /** The parameters of lists that are cut by `limit` and `offset`. */
-export const LIMITED_PARAMETERS: Readonly<Record<string, object>> = { limit: INTEGER, offset: INTEGER };
+export const LIMITED_PARAMETERS: Readonly<Record<string, object>> = { limit: NON_NEGATIVE, offset: NON_NEGATIVE };
 
 /** How much of a list is asked for. @throws Fault 400 for what is no number */
 export function window(query: Query): { readonly offset: number; readonly limit: number } {
   const number = (name: string, fallback: number): number => {
     const text = firstOf(query[name]);
     if (text === undefined) return fallback;
-    if (!/^\d{1,10}$/.test(text)) throw badRequest(`${name} param must be an integer`);
+    if (!/^\d+$/.test(text)) throw badRequest(`${name} param must be an integer`);
     return Number(text);
   };
   return { offset: number('offset', 0), limit: Math.min(number('limit', PAGE_MAX) || PAGE_MAX, PAGE_MAX) };

@@ -5,8 +5,8 @@ import { compute } from '../../http/conventions.ts';
 import { badRequest, notFound, notImplemented } from '../../http/fault.ts';
 import { type Call, type Operation, operation, type RequestContext } from '../../http/service.ts';
 import type { ComputeDependencies } from '../dependencies.ts';
-import { firstOf, PAGING_PARAMETERS, queryParameters } from '../links.ts';
-import { booleanOf } from '../parameters.ts';
+import { ANY_TEXT, firstOf, NON_NEGATIVE, once, PAGING_PARAMETERS, queryParameters } from '../links.ts';
+import { BOOLEAN, booleanOf } from '../parameters.ts';
 import { ADMIN, computeRule } from '../rules.ts';
 import { childHosts, type Host, isUuid, serviceId, stableIds, UUIDS_SINCE } from '../service/hosts.ts';
 
@@ -18,14 +18,16 @@ const SERVERS_ALWAYS_SINCE = 75;
 const SIZES_UNTIL = 87;
 const SERVERS_MAX = 1000;
 
-const WITH_SERVERS = {
-  type: 'string',
-  pattern: '^(True|TRUE|true|1|ON|On|on|YES|Yes|yes|False|FALSE|false|0|OFF|Off|off|NO|No|no)$',
-};
+const WITH_SERVERS = BOOLEAN;
 const HOSTNAME = { type: 'string', minLength: 1, maxLength: 255, pattern: '^[a-zA-Z0-9\\-._]*$' };
 const LOOSE_QUERY = queryParameters(PAGING_PARAMETERS, Number.MAX_SAFE_INTEGER);
 const STRICT_QUERY = queryParameters(
-  { ...PAGING_PARAMETERS, hypervisor_hostname_pattern: HOSTNAME, with_servers: WITH_SERVERS },
+  {
+    limit: once(NON_NEGATIVE),
+    marker: once(ANY_TEXT),
+    hypervisor_hostname_pattern: once(HOSTNAME),
+    with_servers: WITH_SERVERS,
+  },
   UUIDS_SINCE,
 );
 const SHOW_QUERY = queryParameters({ with_servers: WITH_SERVERS }, UUIDS_SINCE);

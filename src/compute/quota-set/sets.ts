@@ -3,7 +3,7 @@ import { type TSchema, Type } from 'typebox';
 import type { Queryable, Tx } from '../../db/database.ts';
 import { badRequest } from '../../http/fault.ts';
 import type { QuotaUsage } from '../../resource/quota.ts';
-import { BOOLEAN } from '../parameters.ts';
+import { BOOLEAN, numberOf } from '../parameters.ts';
 import { computeQuotas, keptLimits, NETWORK_LIMITS } from './quotas.ts';
 
 const NETWORK_NAMES = Object.keys(NETWORK_LIMITS);
@@ -27,12 +27,7 @@ export function shownNames(kind: Kind, version: number): string[] {
   );
 }
 
-const LIMIT = Type.Unsafe<number | string>({
-  type: ['integer', 'string'],
-  pattern: '^-?[0-9]{1,10}$',
-  minimum: -1,
-  maximum: 0x7fffffff,
-});
+const LIMIT = numberOf(-1, 0x7fffffff);
 
 const schemas = new Map<string, TSchema>();
 

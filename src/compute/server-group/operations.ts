@@ -5,8 +5,8 @@ import { badRequest, forbidden } from '../../http/fault.ts';
 import { type Operation, operation } from '../../http/service.ts';
 import { all } from '../../resource/store.ts';
 import type { ComputeDependencies } from '../dependencies.ts';
-import { ANY_TEXT, firstOf, queryParameters } from '../links.ts';
-import { PRINTABLE_NAME } from '../parameters.ts';
+import { ANY_TEXT, firstOf, NON_NEGATIVE, queryParameters } from '../links.ts';
+import { numberOf, PRINTABLE_NAME } from '../parameters.ts';
 import { computeRule, MEMBER, READER } from '../rules.ts';
 import {
   createServerGroup,
@@ -58,9 +58,7 @@ const POLICY_BODY = Type.Object(
         rules: Type.Optional(
           Type.Object(
             {
-              max_server_per_host: Type.Optional(
-                Type.Unsafe({ type: ['integer', 'string'], pattern: '^[0-9]{1,9}$', minimum: 1, minLength: 1 }),
-              ),
+              max_server_per_host: Type.Optional(numberOf(1, 0x7fffffff)),
             },
             strict,
           ),
@@ -72,8 +70,7 @@ const POLICY_BODY = Type.Object(
   strict,
 );
 
-const NUMBER = { type: 'string', pattern: '^[0-9]{1,9}$' };
-const LIST_QUERY = queryParameters({ all_projects: ANY_TEXT, limit: NUMBER, offset: NUMBER });
+const LIST_QUERY = queryParameters({ all_projects: ANY_TEXT, limit: NON_NEGATIVE, offset: NON_NEGATIVE });
 
 interface NewGroup {
   readonly name: string;

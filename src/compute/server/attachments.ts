@@ -4,6 +4,7 @@ import { badRequest, Fault, notFound } from '../../http/fault.ts';
 import { type Call, type Operation, operation, type RequestContext } from '../../http/service.ts';
 import type { ServerPort } from '../../network/server-networks.ts';
 import type { ServerVolumeAttachment } from '../../volume/server-volumes.ts';
+import { firstOf, NON_NEGATIVE, queryParameters } from '../links.ts';
 import type { ServerDependencies } from './dependencies.ts';
 import { askerOf, findServer, withServer } from './lookup.ts';
 import { enqueue, refreshAddresses, refreshVolumes } from './records.ts';
@@ -15,6 +16,8 @@ import { requireState, VOLUME_STATES } from './state.ts';
 /** Volumes of shelved servers can be changed since 2.20. */
 const volumeStates = ({ version }: RequestContext): readonly string[] =>
   version >= 20 ? VOLUME_STATES : VOLUME_STATES.filter((state) => !state.startsWith('shelved'));
+
+const WINDOW = queryParameters({ limit: NON_NEGATIVE, offset: NON_NEGATIVE });
 
 /** Since when an attachment can be changed without another volume. */
 const UPDATES_SINCE = 85;
@@ -68,6 +71,7 @@ function volumeOperations(dependencies: ServerDependencies): Operation[] {
       method: 'GET',
       path,
       policy: rules.volumesIndex,
+      query: WINDOW,
       status: 200,
       summary: 'List volumes attached to a server',
       handle: async (call) => {
@@ -153,10 +157,8 @@ function volumeOperations(dependencies: ServerDependencies): Operation[] {
 
 function limited<T>(call: Call, items: readonly T[]): readonly T[] {
   const number = (name: string): number | undefined => {
-    const text = [call.query[name] ?? []].flat()[0];
-    if (text === undefined) return undefined;
-    if (!/^\d{1,9}$/.test(text)) throw badRequest(`${name} param must be an integer`);
-    return Number(text);
+    const text = firstOf(call.query[name]);
+    return text === undefined ? undefined : Number(text);
   };
   const offset = number('offset') ?? 0;
   return items.slice(offset, offset + Math.min(number('limit') ?? 1000, 1000));

@@ -1,8 +1,9 @@
 /** The record of what was asked of a server (`os-instance-actions`). */
 import { type RawBuilder, type SqlBool, sql } from 'kysely';
-import { compute } from '../../http/conventions.ts';
 import { badRequest, Fault, notFound } from '../../http/fault.ts';
 import { type Call, type Operation, operation, type RequestContext } from '../../http/service.ts';
+import { isotime } from '../../http/validation.ts';
+import { ANY_TEXT, MOMENT, NON_NEGATIVE, once, queryParameters } from '../links.ts';
 import { askChild } from './ask.ts';
 import type { ServerDependencies } from './dependencies.ts';
 import { findServer, findServerOrTombstone } from './lookup.ts';
@@ -27,6 +28,16 @@ interface ActionRow {
 }
 
 const PAGE_MAX = 1000;
+const PAGES_SINCE = 58;
+const BEFORE_SINCE = 66;
+const PAGED = { limit: once(NON_NEGATIVE), marker: once(ANY_TEXT), 'changes-since': once(MOMENT) };
+const QUERIES = {
+  plain: queryParameters({}, Number.MAX_SAFE_INTEGER),
+  paged: queryParameters(PAGED, PAGES_SINCE),
+  bounded: queryParameters({ ...PAGED, 'changes-before': once(MOMENT) }, PAGES_SINCE),
+};
+const queryAt = (version: number) =>
+  (version >= BEFORE_SINCE ? QUERIES.bounded : version >= PAGES_SINCE ? QUERIES.paged : QUERIES.plain)(version);
 /** Since when a child says what became of an event. */
 const EVENT_DETAILS = 84;
 /** Nova writes these with microseconds and no zone. */
@@ -127,6 +138,7 @@ export function historyOperations(dependencies: ServerDependencies): Operation[]
       method: 'GET',
       path,
       policy: rules.actionsIndex,
+      query: queryAt,
       status: 200,
       summary: 'List what was asked of a server',
       handle: (call) => list(dependencies, call, path),
@@ -164,17 +176,13 @@ async function list(dependencies: ServerDependencies, call: Call, path: string):
   const conditions: RawBuilder<SqlBool>[] = [sql<SqlBool>`server_id = ${server.id}`];
   const text = (name: string): string | undefined => [query[name] ?? []].flat()[0];
   const pages = context.version >= 58;
-  const limit = pages ? limitOf(text('limit')) : PAGE_MAX;
+  const limit = pages ? Math.min(Number(text('limit') ?? PAGE_MAX), PAGE_MAX) : PAGE_MAX;
   for (const [name, sign, since] of [
     ['changes-since', '>=', 58],
     ['changes-before', '<=', 66],
   ] as const) {
     const value = context.version >= since ? text(name) : undefined;
-    if (value === undefined) continue;
-    if (!/^\d{4}-\d\d-\d\d/.test(value) || Number.isNaN(Date.parse(value))) {
-      throw badRequest(`Invalid input for query parameters ${name}. Value: ${value.slice(0, 64)}.`);
-    }
-    conditions.push(sql<SqlBool>`updated_at ${sql.raw(sign)} ${value}::timestamptz`);
+    if (value !== undefined) conditions.push(sql<SqlBool>`updated_at ${sql.raw(sign)} ${isotime(value)}::timestamptz`);
   }
   const marker = pages ? text('marker') : undefined;
   if (marker !== undefined) {
@@ -195,10 +203,4 @@ async function list(dependencies: ServerDependencies, call: Call, path: string):
       ? { links: [{ rel: 'next', href }] }
       : {}),
   };
-}
-
-function limitOf(text: string | undefined): number {
-  if (text === undefined) return compute.paging.maximum;
-  if (!/^\d{1,9}$/.test(text)) throw badRequest('limit param must be an integer');
-  return Math.min(Number(text), PAGE_MAX);
 }

@@ -5,7 +5,8 @@
 import { type RawBuilder, type SqlBool, sql } from 'kysely';
 import { badRequest, conflict, notFound } from '../../http/fault.ts';
 import { type Call, type Operation, operation, type Query, type RequestContext } from '../../http/service.ts';
-import { ANY_TEXT, firstOf, PAGING_PARAMETERS, queryParameters, resourceLinks } from '../links.ts';
+import { isotime } from '../../http/validation.ts';
+import { ANY_TEXT, firstOf, MOMENT, NON_NEGATIVE, once, queryParameters, resourceLinks } from '../links.ts';
 import { ADMIN, computeRule } from '../rules.ts';
 import { micros, stableIds } from '../service/hosts.ts';
 import type { ServerDependencies } from './dependencies.ts';
@@ -13,7 +14,7 @@ import { askerOf, findServer, withServer } from './lookup.ts';
 import { enqueue } from './records.ts';
 import type { ServerRow } from './resource.ts';
 import { rules } from './rules.ts';
-import { emptyActionSchema } from './schema.ts';
+import { nullActionSchema } from './schema.ts';
 import { requireState } from './state.ts';
 
 interface MigrationRow {
@@ -46,11 +47,14 @@ const OLD = {
   status: ANY_TEXT,
   migration_type: ANY_TEXT,
 };
-const PAGED = { ...OLD, ...PAGING_PARAMETERS, 'changes-since': ANY_TEXT };
+const PAGED = { ...OLD, limit: once(NON_NEGATIVE), marker: once(ANY_TEXT), 'changes-since': once(MOMENT) };
 const LOOSE = queryParameters(OLD, Number.MAX_SAFE_INTEGER);
 const STRICT = queryParameters(PAGED, 0);
-const BEFORE = queryParameters({ ...PAGED, 'changes-before': ANY_TEXT }, 0);
-const PROJECTS = queryParameters({ ...PAGED, 'changes-before': ANY_TEXT, user_id: ANY_TEXT, project_id: ANY_TEXT }, 0);
+const BEFORE = queryParameters({ ...PAGED, 'changes-before': once(MOMENT) }, 0);
+const PROJECTS = queryParameters(
+  { ...PAGED, 'changes-before': once(MOMENT), user_id: once(ANY_TEXT), project_id: once(ANY_TEXT) },
+  0,
+);
 const queryAt = (version: number) =>
   (version >= PROJECTS_SINCE ? PROJECTS : version >= BEFORE_SINCE ? BEFORE : version >= PAGES_SINCE ? STRICT : LOOSE)(
     version,
@@ -142,16 +146,11 @@ const where = (conditions: readonly RawBuilder<SqlBool>[]): RawBuilder<unknown> 
 
 function momentOf(query: Query, name: string): string | undefined {
   const text = firstOf(query[name]);
-  if (text === undefined) return undefined;
-  if (!/^\d{4}-\d\d-\d\d/.test(text) || Number.isNaN(Date.parse(text.replace(' ', '+')))) {
-    throw badRequest(
-      `Invalid input for query parameters ${name}. Value: ${text.slice(0, 64)}. '${text.slice(0, 64)}' is not a 'date-time'`,
-    );
-  }
-  return new Date(Date.parse(text.replace(' ', '+'))).toISOString();
+  const moment = text === undefined ? undefined : isotime(text);
+  return moment === undefined ? undefined : new Date(moment).toISOString();
 }
 
-/** What narrows the list. @throws Fault 400 for moments that are none, or contradict each other */
+/** What narrows the list. @throws Fault 400 for moments that contradict each other */
 function conditionsOf({ version }: RequestContext, query: Query): RawBuilder<SqlBool>[] {
   const conditions: RawBuilder<SqlBool>[] = [];
   const equal = (parameter: string, column: string): void => {
@@ -297,7 +296,7 @@ export function migrationOperations(dependencies: ServerDependencies): Operation
       action: 'force_complete',
       since: 22,
       policy: rules.migrationsForce,
-      body: emptyActionSchema('force_complete'),
+      body: nullActionSchema('force_complete'),
       status: 202,
       summary: 'Make a live migration end',
       handle: (call) => end(call as Call, 'complete', ['active']),

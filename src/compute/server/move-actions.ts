@@ -10,7 +10,14 @@ import type { ServerDependencies } from './dependencies.ts';
 import { askerOf, findServer, withServer } from './lookup.ts';
 import { enqueue } from './records.ts';
 import { rules } from './rules.ts';
-import { emptyActionSchema, evacuateSchema, isTrue, migrateLiveSchema, migrateSchema } from './schema.ts';
+import {
+  emptyActionSchema,
+  evacuateSchema,
+  isTrue,
+  migrateLiveSchema,
+  migrateSchema,
+  nullActionSchema,
+} from './schema.ts';
 import { send } from './send.ts';
 import { requireState } from './state.ts';
 
@@ -51,7 +58,7 @@ export function moveActions(dependencies: ServerDependencies): Operation[] {
     act({
       action,
       policy,
-      body: emptyActionSchema(action),
+      body: action === 'trigger_crash_dump' ? nullActionSchema(action) : emptyActionSchema(action),
       summary: '',
       ...more,
       handle: (call: Call) =>

@@ -9,6 +9,7 @@ import '../server-group/server-group.ts';
 import type { ServerDependencies } from './dependencies.ts';
 import { hostStatuses } from './host-status.ts';
 import { listServers } from './list.ts';
+import { listQuery } from './list-filters.ts';
 import { askerOf, living, missing, withServer } from './lookup.ts';
 import { bury, change, dropPending, recordAction, states, wake } from './records.ts';
 import { canonicalIp, linksOf, type ServerAddress, type ServerRow, server, serverRenderings } from './resource.ts';
@@ -108,6 +109,7 @@ function ownOperations(dependencies: ServerDependencies): Operation[] {
       method: 'GET',
       path: '/servers',
       policy: rules.index,
+      query: listQuery,
       status: 200,
       summary: 'List servers',
       handle: (call) => listServers(dependencies, call, 'summary'),
@@ -116,6 +118,7 @@ function ownOperations(dependencies: ServerDependencies): Operation[] {
       method: 'GET',
       path: '/servers/detail',
       policy: rules.detail,
+      query: listQuery,
       status: 200,
       summary: 'List servers with details',
       handle: (call) => listServers(dependencies, call, 'detail'),

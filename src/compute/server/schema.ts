@@ -1,5 +1,6 @@
 /** Request schemas of servers that are no plain field list: create, rebuild, and the bodies of actions. */
 import { type TSchema, Type } from 'typebox';
+import { PRINTABLE } from '../parameters.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -11,36 +12,26 @@ const object = (properties: Json, required: readonly string[] = []): Json => ({
   additionalProperties: false,
 });
 
-const NAME = { type: 'string', minLength: 1, maxLength: 255, pattern: '^(?!\\s)[^\\x00-\\x1f\\x7f]*(?<!\\s)$' };
-const DESCRIPTION = {
-  type: ['string', 'null'],
-  maxLength: 255,
-  pattern: '^[^\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f]*$',
-};
+const NAME = { type: 'string', minLength: 1, maxLength: 255, format: 'name' };
+const DESCRIPTION = { type: ['string', 'null'], minLength: 0, maxLength: 255, pattern: PRINTABLE };
 const UUID = { type: 'string', format: 'uuid' };
 const IP = { type: 'string', oneOf: [{ format: 'ipv4' }, { format: 'ipv6' }] };
 const TAG = { type: 'string', minLength: 1, maxLength: 60, pattern: '^[^,/]*$' };
 const HOSTNAME = { type: 'string', minLength: 2, maxLength: 63, pattern: '^[a-zA-Z0-9]+[a-zA-Z0-9-]*[a-zA-Z0-9]+$' };
 const HOST = { type: 'string', minLength: 1, maxLength: 255, pattern: '^[a-zA-Z0-9\\-._]*$' };
 const FLAVOR = { type: ['string', 'integer'], minLength: 1, maxLength: 1024 };
-const PASSWORD = { type: 'string', maxLength: 255 };
-const USER_DATA = { type: 'string', maxLength: 65535, pattern: '^[A-Za-z0-9+/\\s]*={0,2}\\s*$' };
-const SIZE = { type: ['integer', 'string'], pattern: '^[0-9]+$', minimum: 1, maximum: 0x7fffffff, maxLength: 10 };
-const COUNT = {
-  type: ['integer', 'string'],
-  pattern: '^[0-9]*$',
-  minimum: 1,
-  minLength: 1,
-  maxLength: 6,
-  maximum: 100_000,
-};
+/** Longer than any password; Nova sets no limit. */
+const PASSWORD = { type: 'string', maxLength: 65_535 };
+const USER_DATA = { type: 'string', format: 'base64', maxLength: 65_535 };
+const SIZE = { type: ['integer', 'string'], pattern: '^[0-9]+$', minimum: 1, maximum: 0x7fffffff };
+const COUNT = { type: ['integer', 'string'], pattern: '^[0-9]*$', minimum: 1, minLength: 1 };
 const DISK_CONFIG = { type: 'string', enum: ['AUTO', 'MANUAL'] };
 const TRUSTED = {
   type: ['array', 'null'],
   minItems: 1,
   maxItems: 50,
   uniqueItems: true,
-  items: { type: 'string', minLength: 1, maxLength: 255 },
+  items: { type: 'string', minLength: 1, maxLength: 65_535 },
 };
 const BOOLEAN = {
   type: ['boolean', 'string'],
@@ -77,8 +68,11 @@ const METADATA = {
 };
 const PERSONALITY = {
   type: 'array',
-  maxItems: 5,
-  items: object({ path: { type: 'string', maxLength: 255 }, contents: { type: 'string', maxLength: 20_480 } }),
+  maxItems: 64,
+  items: object({
+    path: { type: 'string', maxLength: 65_535 },
+    contents: { type: 'string', format: 'base64', maxLength: 1_048_576 },
+  }),
 };
 
 /** Whether one of Nova's many ways of saying so says true. */
@@ -92,7 +86,7 @@ function device(version: number): Json {
     snapshot_id: UUID,
     image_id: UUID,
     volume_size: SIZE,
-    device_name: { type: 'string', minLength: 1, maxLength: 255, pattern: '^[a-zA-Z0-9._r/-]*$' },
+    device_name: { type: 'string', minLength: 1, maxLength: 255, pattern: '^[a-zA-Z0-9._r/]*$' },
     delete_on_termination: BOOLEAN,
     no_device: {},
     connection_info: { type: 'string', maxLength: 65_535 },
@@ -102,7 +96,7 @@ function device(version: number): Json {
     guest_format: { type: 'string', maxLength: 255 },
     device_type: { type: 'string', maxLength: 255 },
     disk_bus: { type: 'string', maxLength: 255 },
-    boot_index: { type: ['integer', 'string', 'null'], pattern: '^-?[0-9]+$', maxLength: 6 },
+    boot_index: { type: ['integer', 'string', 'null'], pattern: '^-?[0-9]+$' },
     ...(version === 32 || version >= 42 ? { tag: TAG } : {}),
     ...(version >= 67 ? { volume_type: { type: ['string', 'null'], maxLength: 255 } } : {}),
   });
@@ -112,12 +106,28 @@ function networks(version: number): Json {
   const one = object({
     fixed_ip: IP,
     port: { type: ['string', 'null'], format: 'uuid' },
-    uuid: version >= 37 ? UUID : { type: 'string', maxLength: 64 },
+    uuid: version >= 37 ? UUID : { type: 'string', maxLength: 255 },
     ...((version >= 32 && version <= 36) || version >= 42 ? { tag: TAG } : {}),
   });
   const list = { type: 'array', maxItems: 64, items: one };
   return version < 37 ? list : { if: { type: 'string' }, then: { enum: ['none', 'auto'] }, else: list };
 }
+
+const HINTS = {
+  type: 'object',
+  maxProperties: 64,
+  properties: {
+    group: UUID,
+    different_host: { oneOf: [UUID, { type: 'array', items: UUID }] },
+    same_host: { type: ['string', 'array'], items: UUID },
+    query: { type: ['string', 'object'] },
+    target_cell: NAME,
+    different_cell: { type: ['string', 'array'], items: { type: 'string' } },
+    build_near_host_ip: IP,
+    cidr: { type: 'string', pattern: '^/[0-9a-f.:]+$' },
+  },
+  additionalProperties: true,
+};
 
 function createJson(version: number): Json {
   const server = object(
@@ -150,8 +160,7 @@ function createJson(version: number): Json {
     },
     version >= 37 ? ['name', 'flavorRef', 'networks'] : ['name', 'flavorRef'],
   );
-  const hints = { type: 'object', maxProperties: 32, additionalProperties: true };
-  return object({ server, 'os:scheduler_hints': hints, 'OS-SCH-HNT:scheduler_hints': hints }, ['server']);
+  return object({ server, 'os:scheduler_hints': HINTS, 'OS-SCH-HNT:scheduler_hints': HINTS }, ['server']);
 }
 
 const rebuildJson = (version: number): Json =>
@@ -216,6 +225,9 @@ export const updateSchema = perVersion(updateJson);
 export const emptyActionSchema = (action: string): TSchema =>
   schemaOf({ type: 'object', properties: { [action]: {} }, required: [action], additionalProperties: false });
 
+/** An action whose body says nothing, and which takes nothing else. */
+export const nullActionSchema = (name: string): TSchema => schemaOf(object({ [name]: { type: 'null' } }, [name]));
+
 const action = (name: string, properties: Json, required: readonly string[] = []): TSchema =>
   schemaOf(object({ [name]: object(properties, required) }, [name]));
 
@@ -230,8 +242,8 @@ export const createBackupSchema = action(
   'createBackup',
   {
     name: NAME,
-    backup_type: { type: 'string', maxLength: 255 },
-    rotation: { type: ['integer', 'string'], pattern: '^[0-9]+$', minimum: 0, minLength: 1, maxLength: 9 },
+    backup_type: { type: 'string', maxLength: 65_535 },
+    rotation: { type: ['integer', 'string'], pattern: '^[0-9]*$', minimum: 0, minLength: 1 },
     metadata: METADATA,
   },
   ['name', 'backup_type', 'rotation'],
@@ -274,7 +286,7 @@ export const resetStateSchema = action('os-resetState', { state: { type: 'string
 export const addSecurityGroupSchema = action('addSecurityGroup', { name: NAME }, ['name']);
 export const removeSecurityGroupSchema = action('removeSecurityGroup', { name: NAME }, ['name']);
 export const consoleOutputSchema = action('os-getConsoleOutput', {
-  length: { type: ['integer', 'string', 'null'], minimum: -1, pattern: '^-?[0-9]+$', maxLength: 9 },
+  length: { type: ['integer', 'string', 'null'], minimum: -1, pattern: '^-?[0-9]+$' },
 });
 export const rescueSchema = schemaOf(
   object({ rescue: { if: { type: 'null' }, else: object({ adminPass: PASSWORD, rescue_image_ref: UUID }) } }, [
