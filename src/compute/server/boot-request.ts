@@ -51,10 +51,9 @@ const COUNT_MAX = 1000;
 export function counts(body: CreateBody): { minimum: number; maximum: number } {
   const minimum = Number(body.min_count ?? 1);
   const maximum = Number(body.max_count ?? minimum);
-  if (minimum < 1 || maximum < 1) throw badRequest('min_count and max_count must be greater than 0');
   if (minimum > maximum) throw badRequest('min_count must be <= max_count');
-  if (maximum > COUNT_MAX) throw badRequest(`At most ${COUNT_MAX} servers can be created at once.`);
-  return { minimum, maximum };
+  if (minimum > COUNT_MAX) throw badRequest(`At most ${COUNT_MAX} servers can be created at once.`);
+  return { minimum, maximum: Math.min(maximum, COUNT_MAX) };
 }
 
 /** `zone`, `zone:host`, `zone:host:node` or `zone::node`, the node being the same as the host here. */

@@ -14,7 +14,9 @@ import { rootDevice } from './boot-devices.ts';
 import { type CreateBody, counts } from './boot-request.ts';
 import { findServerGroup, joinServerGroup, type ServerGroup } from '../server-group/server-group.ts';
 import { placeMembers } from './boot-group.ts';
+import { whyNowhere } from './boot-reason.ts';
 import type { ServerDependencies } from './dependencies.ts';
+import { askerOf } from './lookup.ts';
 import { addressesOf, closeAction, faultOf, recordAction } from './records.ts';
 import {
   type BootDevice,
@@ -34,7 +36,6 @@ export interface Boot {
   readonly admin_pass: string;
 }
 
-const NO_VALID_HOST = 'No valid host was found. There are not enough hosts available.';
 const PASSWORD_LETTERS = 'abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789';
 
 /** A password of letters and digits that cannot be mistaken for each other. */
@@ -83,7 +84,11 @@ export async function boot(
           admin_pass,
         });
         const placement = placements === undefined ? alone : placements[index];
-        made.push(await store(tx, dependencies, context, body, resolved, placement, draft));
+        made.push(
+          placement === undefined
+            ? await storeNowhere(tx, context, draft, await whyNowhere(tx, dependencies, resolved, { zone, host }))
+            : await store(tx, dependencies, context, body, resolved, placement, draft),
+        );
       }
       if (group !== undefined)
         await joinServerGroup(
@@ -220,30 +225,31 @@ function draftOf(context: RequestContext, body: CreateBody, resolved: Resolved, 
   };
 }
 
+/** As Nova does: the request was fine, the cloud had no place for it. The server says so until it is deleted. */
+async function storeNowhere(tx: Tx, context: RequestContext, draft: ServerRow, why: string): Promise<ServerRow> {
+  const { created_at, updated_at: _updated, ...rest } = draft;
+  const row = await serverStore.insert(tx, {
+    ...rest,
+    vm_state: 'error',
+    task_state: null,
+    status: statusOf('error', null),
+    fault_record: faultOf(why, created_at),
+    boot: null,
+  });
+  await closeAction(tx, await recordAction(tx, row.id, 'create', askerOf(context)), why);
+  return row;
+}
+
 async function store(
   tx: Tx,
   dependencies: ServerDependencies,
   context: RequestContext,
   body: CreateBody,
   resolved: Resolved,
-  placement: Placement | undefined,
+  placement: Placement,
   draft: ServerRow,
 ): Promise<ServerRow> {
-  const asker = { request_id: context.requestId, user_id: draft.user_id, project_id: draft.project_id };
-  const { created_at, updated_at: _, ...rest } = draft;
-  if (placement === undefined) {
-    // As Nova does: the request was fine, the cloud had no room for it. The server says so until it is deleted.
-    const row = await serverStore.insert(tx, {
-      ...rest,
-      vm_state: 'error',
-      task_state: null,
-      status: statusOf('error', null),
-      fault_record: faultOf(NO_VALID_HOST, created_at),
-      boot: null,
-    });
-    await closeAction(tx, await recordAction(tx, row.id, 'create', asker), NO_VALID_HOST);
-    return row;
-  }
+  const { created_at: _created, updated_at: _updated, ...rest } = draft;
   const { child, zone } = placement;
   const groups = body.security_groups?.flatMap(({ name }) => (name === undefined ? [] : [name]));
   const ports = await dependencies.network.attach(tx, context, resolved.networks, {
@@ -266,7 +272,7 @@ async function store(
       destination_type === 'volume' && uuid !== null ? [{ id: uuid, delete_on_termination }] : [],
     ),
   });
-  await recordAction(tx, row.id, 'create', asker);
+  await recordAction(tx, row.id, 'create', askerOf(context));
   await dependencies.cascade.want(tx, child, 'server', row.id, { requestId: context.requestId });
   return row;
 }

@@ -251,8 +251,9 @@ describe('what only the child knows', () => {
     await reached(id, 'ACTIVE');
     const tell = (events: object[], minor?: number) =>
       call('admin', 'POST', '/os-server-external-events', { events }, minor);
-    expect((await call('alice', 'POST', '/os-server-external-events', { events: [] })).status).toBe(403);
+    expect((await call('alice', 'POST', '/os-server-external-events', { events: [] })).status).toBe(400);
     const event = { server_uuid: id, name: 'power-update', tag: 'POWER_OFF' };
+    expect((await call('alice', 'POST', '/os-server-external-events', { events: [event] })).status).toBe(403);
     expect((await tell([event], 75)).status).toBe(400);
     const mixed = await tell([event, { ...event, tag: undefined }, { ...event, server_uuid: parent.image }]);
     expect(mixed.status).toBe(207);
