@@ -153,6 +153,8 @@ async function fill(
   const before = await show(context, scope, child_id);
   if (before?.status !== 'active') {
     const data = await source(core, context, row);
+    // Cut off unread it fails once more, when nobody asks any longer.
+    data.on('error', () => undefined);
     try {
       await context.api.call({
         service: 'image',
