@@ -89,6 +89,7 @@ export function createServerImages(core: ImageCore): ServerImages {
         order by created_at desc, id desc offset ${keep} for update`.execute(tx);
       for (const { id } of rows) await drop(tx, id, project_id);
     },
+    withdraw: (tx, imageId, child) => core.cascade.retire(tx, IMAGE, imageId, { child }),
     async remove(tx, imageId) {
       const row = await images.lock(tx, imageId);
       if (row !== undefined) await drop(tx, row.id, row.project_id);

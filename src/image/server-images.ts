@@ -92,6 +92,8 @@ export interface ServerImages {
       readonly keep: number;
     },
   ): Promise<void>;
+  /** An image's copy in one child is needed no more. Twice: it is on its way out already. */
+  withdraw(tx: Tx, imageId: string, child: string): Promise<void>;
   /** An image that served its end (a shelved server's) is deleted here and, later, in its child. Twice: the second finds none. */
   remove(tx: Tx, imageId: string): Promise<void>;
 }

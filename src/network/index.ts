@@ -26,6 +26,7 @@ import { portOperations, portRules } from './ports.ts';
 import { remoteMembersKind } from './remote-member/remote-member-replica.ts';
 import { securityGroupKind } from './security-group-replica.ts';
 import { forgetDefaultGroup, securityGroupOperations, securityGroupSharing } from './security-groups.ts';
+import { leaveChild, movePorts, movePortsBack, obstacle } from './server-move.ts';
 import { attachPorts, detachPorts, portsOf } from './server-networks-attach.ts';
 import { changeGroups, groupsOf } from './server-groups.ts';
 import { ensurePorts } from './server-networks-child.ts';
@@ -126,6 +127,10 @@ export function createNetwork({ db, cascade, topology }: NetworkDependencies): {
       },
       attach: (tx, context, resolved, to) => attachPorts(tx, parts, context, resolved, to),
       detach: (tx, serverId, portIds) => detachPorts(tx, parts, serverId, portIds),
+      obstacle: (query, serverId, child) => obstacle(query, parts, serverId, child),
+      move: (tx, serverId, to) => movePorts(tx, parts, serverId, to),
+      moveBack: (tx, serverId, to) => movePortsBack(tx, parts, serverId, to),
+      leaveChild: (tx, portIds, child) => leaveChild(tx, cascade, portIds, child),
       portsOf,
       changeGroups: (tx, context, serverId, change) => changeGroups(tx, parts, context, serverId, change),
       groupsOf,

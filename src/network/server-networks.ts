@@ -106,6 +106,21 @@ export interface ServerNetworks {
    * are unbound. Twice: the second time finds nothing to do.
    */
   detach(tx: Tx, serverId: string, portIds?: readonly string[]): Promise<void>;
+  /**
+   * What keeps a server's ports from going to another child, as the end of a sentence about that zone; undefined where
+   * nothing does.
+   */
+  obstacle(query: Queryable, serverId: string, child: string): Promise<string | undefined>;
+  /**
+   * In the transaction that has a server move: its ports belong there from now on, with MAC and addresses, and their
+   * networks are brought there. Their copies in the child they leave stay until `leaveChild`. Twice: the same.
+   * @throws Fault 409 where a network does not reach the child
+   */
+  move(tx: Tx, serverId: string, to: { readonly child: string; readonly zone: string }): Promise<void>;
+  /** The same where a move failed; what was tied to the ports meanwhile (a floating IP) is let go. Twice: the same. */
+  moveBack(tx: Tx, serverId: string, to: { readonly child: string; readonly zone: string }): Promise<void>;
+  /** The server is gone from a child that it left: so go the copies of these ports there, unless they are back. Twice: the same. */
+  leaveChild(tx: Tx, portIds: readonly string[], child: string): Promise<void>;
   /** Ports of servers in the order of their boot; a server without ports is absent. */
   portsOf(query: Queryable, serverIds: readonly string[]): Promise<ReadonlyMap<string, readonly ServerPort[]>>;
   /**

@@ -69,13 +69,35 @@ export async function joinServerGroup(tx: Tx, groupId: string, serverIds: readon
     .execute();
 }
 
-/** The children that members live in, with how many each: what a policy is held against. */
-export async function childrenOfGroup(query: Queryable, groupId: string): Promise<ReadonlyMap<string, number>> {
+/**
+ * The children that members live in, with how many each: what a policy is held against.
+ * @param without a member that is to go elsewhere
+ */
+export async function childrenOfGroup(
+  query: Queryable,
+  groupId: string,
+  without = '',
+): Promise<ReadonlyMap<string, number>> {
   const { rows } = await sql<{ child: string; count: number }>`
     select s.child, count(*)::int as count
     from server_group_members m join servers s on s.id = m.server_id and s.deleted_at is null
-    where m.group_id = ${groupId} and s.child is not null group by s.child`.execute(query);
+    where m.group_id = ${groupId} and s.child is not null and s.id <> ${without} group by s.child`.execute(query);
   return new Map(rows.map((row) => [row.child, row.count]));
+}
+
+/**
+ * The group of a server that is to go to another child, with the children of its other members. Locked until the
+ * transaction ends, so that no two members take what only one may have. Undefined where it is in none.
+ */
+export async function groupOfServer(
+  tx: Tx,
+  serverId: string,
+): Promise<{ readonly group: ServerGroup; readonly others: ReadonlyMap<string, number> } | undefined> {
+  const { rows } = await sql<{ group_id: string }>`select group_id from server_group_members
+    where server_id = ${serverId}`.execute(tx);
+  const group = rows[0] === undefined ? undefined : await serverGroupStore.lock(tx, rows[0].group_id);
+  if (group === undefined) return undefined;
+  return { group, others: await childrenOfGroup(tx, group.id, serverId) };
 }
 
 /**

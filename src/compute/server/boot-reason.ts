@@ -4,7 +4,8 @@ import type { PlaceRequest, Resolved } from './boot-lookup.ts';
 import type { ServerDependencies } from './dependencies.ts';
 
 const NO_VALID_HOST = 'No valid host was found.';
-const NO_ROOM = 'There are not enough hosts available.';
+/** Nova's words where nothing is lacking but room. */
+export const NO_ROOM = `${NO_VALID_HOST} There are not enough hosts available.`;
 
 /**
  * Nova's words for a boot without a place, with what a tenant can do something about: networks that do not reach where
@@ -24,7 +25,7 @@ export async function whyNowhere(
   if (host !== undefined && ofZone?.includes(host) === false) {
     return `${NO_VALID_HOST} Compute host ${host} is not in availability zone ${zone ?? ''}.`;
   }
-  if (reached === undefined || reached.some(isIn)) return `${NO_VALID_HOST} ${NO_ROOM}`;
+  if (reached === undefined || reached.some(isIn)) return NO_ROOM;
   const ids = [...new Set(networks.requests.map(({ network_id }) => network_id))];
   const which = ids.length === 1 ? `Network ${ids[0]} does` : 'The requested networks do';
   const where =

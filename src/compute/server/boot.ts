@@ -220,6 +220,8 @@ function draftOf(context: RequestContext, body: CreateBody, resolved: Resolved, 
     pending: [],
     resize: null,
     shelved_image: null,
+    origin: null,
+    disks: devices.filter(({ destination_type }) => destination_type === 'local'),
     facts: 0,
     facts_pushed: 0,
   };

@@ -1,6 +1,7 @@
 /** What proxies ask of servers in a child: the few calls that more than one path needs. */
 import type { ChildContext } from '../../cascade/contract.ts';
 import { CloudError } from '../../openstack/error.ts';
+import { age_ms } from './clock.ts';
 import type { ServerRow } from './resource.ts';
 
 /** A server as a child shows it; whatever it leaves out is not known, and is not read. */
@@ -20,6 +21,10 @@ export interface ChildServer {
   readonly 'OS-SRV-USG:terminated_at'?: string | null;
   readonly 'OS-EXT-SRV-ATTR:root_device_name'?: string | null;
 }
+
+/** What of a row its server is found and spoken to by. */
+type Owned = Pick<ServerRow, 'project_id'>;
+type Marked = Pick<ServerRow, 'id' | 'project_id'>;
 
 const TAG_PREFIX = 'headwater:';
 /** Where a child has no tags at creation yet (before 2.52), the mark is an item of the child's own metadata. */
@@ -50,7 +55,7 @@ export async function minorAt(context: ChildContext, limit: number): Promise<num
 export const takesTags = (minor: number): boolean => minor >= TAGS_AT_CREATION_MINOR;
 
 /** The child's server that carries this row's mark, whatever its state; undefined where there is none. */
-export async function findByMark(context: ChildContext, row: ServerRow): Promise<ChildServer | undefined> {
+export async function findByMark(context: ChildContext, row: Marked): Promise<ChildServer | undefined> {
   const tags = takesTags(await minorAt(context, 90));
   const pages = context.api.pages<ChildServer>(
     {
@@ -72,11 +77,7 @@ export async function findByMark(context: ChildContext, row: ServerRow): Promise
 }
 
 /** One server in the child, or undefined where it is gone. */
-export async function readServer(
-  context: ChildContext,
-  row: ServerRow,
-  childId: string,
-): Promise<ChildServer | undefined> {
+export async function readServer(context: ChildContext, row: Owned, childId: string): Promise<ChildServer | undefined> {
   const answer = await context.api.call<{ server: ChildServer }>({
     service: 'compute',
     method: 'GET',
@@ -90,7 +91,7 @@ export async function readServer(
 }
 
 /** Deletes a server in the child; true where there was none any more. */
-export async function deleteServer(context: ChildContext, row: ServerRow, childId: string): Promise<boolean> {
+export async function deleteServer(context: ChildContext, row: Owned, childId: string): Promise<boolean> {
   const answer = await context.api.call({
     service: 'compute',
     method: 'DELETE',
@@ -103,7 +104,7 @@ export async function deleteServer(context: ChildContext, row: ServerRow, childI
 }
 
 /** The same for one that the child keeps for a while although it was deleted. Twice: a 404 or 409 of the second counts as done. */
-export async function forceDeleteServer(context: ChildContext, row: ServerRow, childId: string): Promise<void> {
+export async function forceDeleteServer(context: ChildContext, row: Owned, childId: string): Promise<void> {
   await context.api.call({
     service: 'compute',
     method: 'POST',
@@ -113,6 +114,30 @@ export async function forceDeleteServer(context: ChildContext, row: ServerRow, c
     scope: await context.scopeOfExisting(row.project_id),
     ...(context.requestId === undefined ? {} : { requestId: context.requestId }),
   });
+}
+
+/** A delete that had no effect for so long is asked for again. */
+const DELETE_AGAIN_MS = 30_000;
+
+/**
+ * The next step of taking a server out of its child: asking for it, looking whether it is gone. Twice: the second looks.
+ * @returns `asked` where it was just asked for, which the caller notes as `delete_sent_at`
+ */
+export async function takeAway(
+  context: ChildContext,
+  server: Owned & { readonly child_id: string; readonly delete_sent_at: string | null },
+): Promise<'gone' | 'asked' | 'waiting'> {
+  const { child_id, delete_sent_at } = server;
+  if (delete_sent_at === null || (await age_ms(context.db.query, delete_sent_at)) > DELETE_AGAIN_MS) {
+    return (await deleteServer(context, server, child_id)) ? 'gone' : 'asked';
+  }
+  const shown = await readServer(context, server, child_id);
+  if (shown === undefined || shown.status === 'DELETED') return 'gone';
+  // A child that keeps deleted servers for a while: the parent has none that could be restored, and waits for none.
+  if (shown['OS-EXT-STS:vm_state'] === 'soft-delete' && shown['OS-EXT-STS:task_state'] == null) {
+    await forceDeleteServer(context, server, child_id);
+  }
+  return 'waiting';
 }
 
 /** Whether an error says that the thing asked for is not there. */

@@ -14,6 +14,7 @@ import {
 import type { ServerDependencies } from './dependencies.ts';
 import { externalEventOperations } from './external-events.ts';
 import { historyOperations } from './history.ts';
+import { leavingKind } from './leaving.ts';
 import { migrationOperations } from './migrations.ts';
 import { serverOperations } from './operations.ts';
 import { partOperations } from './parts.ts';
@@ -41,7 +42,7 @@ export interface Servers {
 export function createServers(dependencies: ServerDependencies): Servers {
   const { cascade, network, volumes } = dependencies;
   cascade.register({ hosted: serverKind(dependencies), feed: serverFeed(dependencies) });
-  cascade.register({ feed: serverAudit(dependencies) });
+  cascade.register({ hosted: leavingKind(dependencies), feed: serverAudit(dependencies) });
   network.onChange((tx, ids) => refreshAddresses(tx, dependencies, ids));
   volumes.onChange((tx, ids) => refreshVolumes(tx, dependencies, ids));
   return {

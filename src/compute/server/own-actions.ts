@@ -2,10 +2,11 @@
 import { conflict } from '../../http/fault.ts';
 import type { Operation } from '../../http/service.ts';
 import { act } from './act.ts';
+import { clock } from './clock.ts';
 import type { ServerDependencies } from './dependencies.ts';
 import { askerOf, withServer } from './lookup.ts';
 import { remove } from './operations.ts';
-import { change, clock, enqueue, faultOf, recordAction, states } from './records.ts';
+import { change, enqueue, faultOf, recordAction, states } from './records.ts';
 import { rules } from './rules.ts';
 import { emptyActionSchema, lockSchema, resetStateSchema } from './schema.ts';
 

@@ -7,17 +7,10 @@ import type { ChildContext, Progress } from '../../cascade/contract.ts';
 import { Later } from '../../cascade/later.ts';
 import type { Tx } from '../../db/database.ts';
 import { minorAt, readServer } from './child.ts';
+import { clock } from './clock.ts';
 import type { ServerDependencies } from './dependencies.ts';
-import {
-  bury,
-  changeQuietly,
-  clock,
-  closeAction,
-  rememberChildRequest,
-  settleResize,
-  states,
-  wantsAttention,
-} from './records.ts';
+import { changeQuietly, closeAction, rememberChildRequest, settleResize, states, wantsAttention } from './records.ts';
+import { vanish } from './move.ts';
 import { type PendingAction, type ServerRow, serverStore } from './resource.ts';
 import { PLAIN_ACTIONS, SHELVED_SUFFIX } from './state.ts';
 import { type EventBody, tellEvent } from './proxy-event.ts';
@@ -113,7 +106,7 @@ async function refused(
   const { db } = dependencies;
   const server = await readServer(context, row, row.child_id as string);
   if (server === undefined || server.status === 'DELETED') {
-    await db.transaction((tx) => bury(tx, dependencies, row.id));
+    await db.transaction((tx) => vanish(tx, dependencies, row.id));
     return 'done';
   }
   const goal = GOALS[entry.action] ?? [];

@@ -1,15 +1,19 @@
 /**
- * Making a server in its child. The row remembers that a create was sent before it is sent; whoever finds that note
+ * Making a server in its child, at its boot or where it moves there (`move.ts`). The row remembers that a create was sent before it is sent; whoever finds that note
  * without the child's id looks for the mark, and makes another only when the first has had time to show.
  */
 import { sql } from 'kysely';
 import type { ChildContext, Progress } from '../../cascade/contract.ts';
 import { Later } from '../../cascade/later.ts';
 import { Gone, SETTLE_MS } from '../../cascade/replicas.ts';
+import type { Tx } from '../../db/database.ts';
 import { CloudError } from '../../openstack/error.ts';
 import { findByMark, markItem, markTag, minorAt, takesTags } from './child.ts';
+import { age_ms, clock } from './clock.ts';
 import type { ServerDependencies } from './dependencies.ts';
-import { changeQuietly, clock, failBoot, rememberChildRequest, wantsAttention } from './records.ts';
+import { isLeaving } from './leaving.ts';
+import { turnBack } from './move.ts';
+import { changeQuietly, failBoot, isComing, rememberChildRequest, wantsAttention } from './records.ts';
 import { type ServerRow, serverStore } from './resource.ts';
 import { isRefusal, refusalWords } from './words.ts';
 
@@ -25,6 +29,7 @@ const PERSONALITY_MINOR = 56;
 interface Ready {
   readonly flavor: string;
   readonly image: string | undefined;
+  readonly key: string | undefined;
   readonly ports: readonly string[];
   readonly volumes: ReadonlyMap<string, string>;
 }
@@ -39,15 +44,16 @@ export async function makeThere(
   if (row.create_sent_at !== null) {
     const found = await findByMark(context, row);
     if (found !== undefined) return adopt(dependencies, context, row.id, found.id);
-    if (Date.parse(await clock(db.query)) - Date.parse(row.create_sent_at) <= SETTLE_MS) {
-      return { again_ms: LOOK_AGAIN_MS };
-    }
+    if ((await age_ms(db.query, row.create_sent_at)) <= SETTLE_MS) return { again_ms: LOOK_AGAIN_MS };
+  } else if (row.origin !== null && (await isLeaving(db.query, context.child, row.id))) {
+    // It has the mark and the ports that the new one is to have.
+    return { again_ms: LOOK_AGAIN_MS };
   }
   try {
     const ready = await prepare(dependencies, context, row);
     if (ready === undefined) return { again_ms: VOLUME_POLL_MS };
     const body = await bodyOf(context, row, ready);
-    if (!(await noteSent(dependencies, row.id))) return { again_ms: 0 };
+    if (!(await noteSent(dependencies, context.child, row.id))) return { again_ms: 0 };
     const id = await post(dependencies, context, row, body);
     cascade.expect(context.child);
     return await adopt(dependencies, context, row.id, id);
@@ -55,29 +61,43 @@ export async function makeThere(
     const words = isRefusal(error) ? refusalWords(row, error) : goneWords(row, error);
     if (words === undefined) throw error;
     context.log.info({ server_id: row.id, err: error }, 'a server cannot be made');
-    await db.transaction((tx) => failBoot(tx, dependencies, row.id, words));
+    await db.transaction((tx) => giveUp(tx, dependencies, context.child, row.id, words));
     return { again_ms: 0 };
   }
+}
+
+async function giveUp(tx: Tx, dependencies: ServerDependencies, child: string, id: string, words: string) {
+  const row = await serverStore.lock(tx, id);
+  if (row === undefined || row.origin === null || row.task_state === 'deleting') {
+    return failBoot(tx, dependencies, id, words);
+  }
+  // Whoever saw it fail in the child may have turned it back already. What was refused made nothing to look for.
+  if (row.child !== child || row.child_id !== null) return;
+  await turnBack(tx, dependencies, { ...row, create_sent_at: null }, words);
 }
 
 /** Something that the boot needs was deleted since it was asked for. */
 function goneWords(row: ServerRow, error: unknown): string | undefined {
   if (!(error instanceof Gone)) return undefined;
+  if (error.id === row.shelved_image) return `Unshelve attempted but the image ${error.id} cannot be found.`;
   return `Build of instance ${row.id} aborted: its ${error.kind.replaceAll('_', ' ')} was deleted meanwhile.`;
 }
 
 /** Brings what the server needs, side by side; undefined while a volume is still being made. */
 async function prepare(
-  { network, volumes }: ServerDependencies,
+  dependencies: ServerDependencies,
   context: ChildContext,
   row: ServerRow,
 ): Promise<Ready | undefined> {
+  const { network, volumes } = dependencies;
+  const imageId = imageOf(row);
+  if (row.origin !== null && !(await isWhole(dependencies, imageId))) return undefined;
   const devices = (row.boot?.block_devices ?? []).filter(({ destination_type }) => destination_type === 'volume');
-  const [, flavor, image, , ports, childVolumes] = await Promise.all([
+  const [, flavor, image, key, ports, childVolumes] = await Promise.all([
     context.scope(row.project_id),
     context.ensure('flavor', row.flavor_id),
-    row.image_id === '' ? undefined : context.ensure('image', row.image_id),
-    row.key_id === null ? undefined : context.ensure('keypair', row.key_id),
+    imageId === '' ? undefined : context.ensure('image', imageId),
+    row.key_id === null ? undefined : ensureKey(context, row, row.key_id),
     network.ensurePorts(context, row.id),
     Promise.all(
       devices.map(async ({ uuid }) => [uuid as string, await volumes.childVolume(context, uuid as string)] as const),
@@ -85,7 +105,26 @@ async function prepare(
   ]);
   const found = childVolumes.flatMap(([id, childId]) => (childId === undefined ? [] : [[id, childId] as const]));
   if (found.length < devices.length) return undefined;
-  return { flavor: flavor.child_id, image: image?.child_id, ports, volumes: new Map(found) };
+  return { flavor: flavor.child_id, image: image?.child_id, key: key?.child_id, ports, volumes: new Map(found) };
+}
+
+/** What the server is made from: a shelved one from the image that it waits in. */
+const imageOf = (row: ServerRow): string => (row.origin === null ? row.image_id : (row.shelved_image ?? ''));
+
+/** Whether the child that makes an image is done with it, as far as its feed has told; nor is there to wait for one that failed. */
+async function isWhole({ db, images }: ServerDependencies, imageId: string): Promise<boolean> {
+  const status = (await images.known(db.query, [imageId])).get(imageId)?.status;
+  return status !== 'queued' && status !== 'saving';
+}
+
+/** A server that comes from elsewhere has its key on its disk: it needs no copy of one that was deleted since. */
+async function ensureKey(context: ChildContext, { origin }: ServerRow, keyId: string) {
+  try {
+    return await context.ensure('keypair', keyId);
+  } catch (error) {
+    if (origin !== null && error instanceof Gone) return undefined;
+    throw error;
+  }
 }
 
 interface CreateBody {
@@ -106,7 +145,7 @@ async function bodyOf(context: ChildContext, row: ServerRow, ready: Ready): Prom
     // What becomes of a volume is the parent's to say, when the server is gone.
     delete_on_termination: device.destination_type === 'local',
     ...(device.volume_size === null || device.source_type === 'volume' ? {} : { volume_size: device.volume_size }),
-    ...(uuid === null ? {} : { uuid: ready.volumes.get(uuid) ?? uuid }),
+    ...(uuid === null ? {} : { uuid: ready.volumes.get(uuid) ?? (uuid === row.image_id ? ready.image : uuid) }),
   }));
   const networks = ready.ports.length > 0 ? ready.ports.map((port) => ({ port })) : minor >= 37 ? 'none' : [];
   const tagged = takesTags(minor);
@@ -128,7 +167,7 @@ async function bodyOf(context: ChildContext, row: ServerRow, ready: Ready): Prom
         ? { trusted_image_certificates: row.trusted_image_certificates }
         : {}),
       ...(zone === undefined ? {} : { availability_zone: zone }),
-      ...(row.key_id === null ? {} : { key_name: row.key_id }),
+      ...(ready.key === undefined ? {} : { key_name: ready.key }),
       ...(row.user_data === null ? {} : { user_data: row.user_data }),
       ...(row.config_drive === 'True' ? { config_drive: true } : {}),
       ...(boot?.admin_pass == null ? {} : { adminPass: boot.admin_pass }),
@@ -141,11 +180,11 @@ async function bodyOf(context: ChildContext, row: ServerRow, ready: Ready): Prom
 }
 
 /** Notes, in a committed change, that a create is about to be sent; false where it is not wanted any more. */
-async function noteSent({ db }: ServerDependencies, id: string): Promise<boolean> {
+async function noteSent({ db }: ServerDependencies, child: string, id: string): Promise<boolean> {
   return db.transaction(async (tx) => {
     const row = await serverStore.lock(tx, id);
-    if (row === undefined || row.deleted_at !== null || row.child_id !== null) return false;
-    if (row.task_state === 'deleting' || row.vm_state !== 'building') return false;
+    if (row === undefined || row.deleted_at !== null || row.child !== child) return false;
+    if (row.task_state === 'deleting' || !isComing(row)) return false;
     await changeQuietly(tx, row, { create_sent_at: await clock(tx) });
     return true;
   });
@@ -177,7 +216,7 @@ async function post(
     if (isStale || (error instanceof CloudError && !error.uncertain && error.transient)) {
       await db.transaction(async (tx) => {
         const current = await serverStore.lock(tx, row.id);
-        if (current !== undefined && current.child_id === null)
+        if (current?.child === context.child && current.child_id === null)
           await changeQuietly(tx, current, { create_sent_at: null });
       });
     }

@@ -26,6 +26,8 @@ export async function pushFacts({ db }: ServerDependencies, context: ChildContex
   return db.transaction(async (tx) => {
     const current = await serverStore.lock(tx, row.id);
     if (current === undefined || current.deleted_at !== null) return 'done';
+    // It is another server by now, in another child, that has not been told.
+    if (current.child_id !== row.child_id) return 'done';
     const after = await changeQuietly(tx, current, { facts_pushed: Math.max(current.facts_pushed, pushed) });
     return wantsAttention(after) ? { again_ms: 0 } : 'done';
   });

@@ -8,7 +8,9 @@ import { ADMINISTRATORS_ONLY, mayAdminister } from '../../cascade/rights.ts';
 import type { Queryable, Tx } from '../../db/database.ts';
 import { conflict } from '../../http/fault.ts';
 import type { ServerPort } from '../../network/server-networks.ts';
+import { clock } from './clock.ts';
 import type { ServerDependencies } from './dependencies.ts';
+import { leaveBehind } from './leaving.ts';
 import { type PendingAction, type ServerAddress, type ServerFlavor, type ServerRow, serverStore } from './resource.ts';
 import { statusOf } from './state.ts';
 
@@ -73,11 +75,15 @@ export function states(vmState: string, taskState: string | null): Partial<Serve
   return { vm_state: vmState, task_state: taskState, status: statusOf(vmState, taskState) };
 }
 
+/** Whether a server is yet to be made in the row's child: at its boot, or where it moves there. */
+export const isComing = ({ child_id, vm_state, origin }: ServerRow): boolean =>
+  child_id === null && (vm_state === 'building' || origin !== null);
+
 /** Whether the row wants something of its child. */
 export function wantsAttention(row: ServerRow): boolean {
   if (row.deleted_at !== null || row.child === null) return false;
   if (row.task_state === 'deleting') return true;
-  if (row.child_id === null) return row.vm_state === 'building';
+  if (row.child_id === null) return isComing(row);
   return row.pending.length > 0 || row.facts > row.facts_pushed;
 }
 
@@ -198,6 +204,7 @@ export async function bury(tx: Tx, dependencies: ServerDependencies, id: string)
   if (row === undefined || row.deleted_at !== null) return;
   await dropPending(tx, dependencies, row);
   if (row.shelved_image !== null) await dependencies.images.remove(tx, row.shelved_image);
+  if (row.origin !== null) await leaveBehind(tx, dependencies, row, { ...row.origin, create_sent_at: null });
   await dependencies.network.detach(tx, id);
   await dependencies.volumes.release(tx, id);
   const now = await clock(tx);
@@ -216,6 +223,7 @@ export async function bury(tx: Tx, dependencies: ServerDependencies, id: string)
     user_data: null,
     resize: null,
     shelved_image: null,
+    origin: null,
   });
   // Ports, volumes, quota: in the order of a boot, so that the two never wait for each other.
   const counted = Object.entries(footprint(row)).map(([resource, value]) => [resource, -value]);
@@ -247,12 +255,6 @@ export async function failBoot(tx: Tx, dependencies: ServerDependencies, id: str
 
 /** A fault as it is stored; Nova's code for whatever happened out of the tenant's hands. */
 export const faultOf = (message: string, created: string, code = 500) => ({ code, created, message });
-
-/** The database's clock: all processes go by it. */
-export async function clock(query: Queryable): Promise<string> {
-  const { rows } = await sql<{ now: string }>`select clock_timestamp() as now`.execute(query);
-  return rows[0]?.now ?? '';
-}
 
 /** Ports as a server keeps them beside it: addresses in Nova's form, all of them for the `ip` filter, group names. */
 export function addressesOf(ports: readonly ServerPort[]): Pick<ServerRow, 'address_list' | 'ips' | 'groups'> {

@@ -77,6 +77,17 @@ export interface PendingAction {
   readonly sent_at: string | null;
 }
 
+/** Where a server is shelved that is coming up in another child: there it goes on waiting if it cannot. */
+export interface ServerOrigin {
+  readonly child: string;
+  readonly child_id: string;
+  readonly zone: string;
+  readonly pinned_zone: string | null;
+  readonly facts_pushed: number;
+  /** Whether the image that it waits in is brought to the new child for it alone. */
+  readonly brings_image: boolean;
+}
+
 export interface ResizeState {
   readonly from: ServerFlavor;
   readonly to: ServerFlavor;
@@ -150,6 +161,10 @@ const stored = {
   resize: field(Type.Unsafe<ResizeState | null>({ type: 'object' }), { ...hidden, default: null }),
   /** The image that a shelved server waits in. */
   shelved_image: field(textOrNull, { ...hidden, default: null }),
+  /** Set while the server moves: `child` is where it goes, this is where it comes from. */
+  origin: field(Type.Unsafe<ServerOrigin | null>({ type: 'object' }), { ...hidden, default: null }),
+  /** The disks that were asked for beside volumes, for when the server is made anew in another child. */
+  disks: field(Type.Unsafe<BootDevice[]>({ type: 'array' }), { ...hidden, default: [] }),
   /** Counts changes of name, description, hostname, metadata and tags; `facts_pushed` is the count the child has. */
   facts: field(Type.Integer(), { ...hidden, default: 0 }),
   facts_pushed: field(Type.Integer(), { ...hidden, default: 0 }),
@@ -176,6 +191,9 @@ const deletedOr = (row: ServerRow): string => (row.deleted_at === null ? row.sta
 export function hostIdOf(projectId: string, child: string | null): string {
   return child === null ? '' : createHash('sha224').update(`${projectId}${child}`).digest('hex');
 }
+
+/** The host that a server is on: one that waits in an image is on none. */
+const hostOf = (row: ServerRow): string | null => (row.vm_state === 'shelved_offloaded' ? null : row.child);
 
 /** The first host-name a server's name makes, as Nova sanitises it. */
 export function hostnameOf(name: string, fallback: string): string {
@@ -244,7 +262,7 @@ export const server: Resource = resource({
     ...stored,
     shown_status: computed<ServerRow>(deletedOr, { name: 'status' }),
     links: computed<ServerRow>((row, context) => linksOf(context, 'servers', row.id), { show: 'always' }),
-    hostId: computed<ServerRow>((row) => hostIdOf(row.project_id, row.child)),
+    hostId: computed<ServerRow>((row) => hostIdOf(row.project_id, hostOf(row))),
     image: computed<ServerRow>((row, context) => {
       const id = row.image_id || row.image_ref;
       return id === '' ? '' : { id, links: [bookmark(context, 'images', id)] };
@@ -284,8 +302,8 @@ export const server: Resource = resource({
       name: 'os-extended-volumes:volumes_attached',
       since: 3,
     }),
-    ext_host: computed<ServerRow>((row) => row.child, { name: 'OS-EXT-SRV-ATTR:host', visibleTo: EXTENDED }),
-    ext_node: computed<ServerRow>((row) => row.child, {
+    ext_host: computed<ServerRow>(hostOf, { name: 'OS-EXT-SRV-ATTR:host', visibleTo: EXTENDED }),
+    ext_node: computed<ServerRow>(hostOf, {
       name: 'OS-EXT-SRV-ATTR:hypervisor_hostname',
       visibleTo: EXTENDED,
     }),

@@ -10,8 +10,10 @@ import { believable } from '../../cascade/vanished.ts';
 import type { ChildContext, Feed } from '../../cascade/contract.ts';
 import type { Tx } from '../../db/database.ts';
 import { type ChildServer, deleteServer, markOf, READ_MICROVERSION, readServer } from './child.ts';
+import { clock } from './clock.ts';
 import type { ServerDependencies } from './dependencies.ts';
-import { bury, change, changeQuietly, clock, closeOpenActions, faultOf, settleResize } from './records.ts';
+import { arrive, turnBack, vanish } from './move.ts';
+import { change, changeQuietly, closeOpenActions, faultOf, isComing, settleResize } from './records.ts';
 import { type ServerFlavor, type ServerRow, serverStore } from './resource.ts';
 import { statusOf } from './state.ts';
 import { tenantWords } from './words.ts';
@@ -113,11 +115,13 @@ async function applyRecord(
   // Not ours, or ours from another life of the database: nothing here speaks for deleting it.
   if (row === undefined) return;
   const isGone = server.status === 'DELETED';
-  if (row.child === context.child && row.child_id === null && row.deleted_at === null && row.vm_state === 'building') {
+  // The shelved one of a server that moves: there it goes on waiting if it cannot come up elsewhere.
+  if (row.origin?.child === context.child && row.origin.child_id === server.id) return;
+  if (row.child === context.child && row.deleted_at === null && isComing(row) && !isLeftover(row)) {
     if (isGone) return;
     await dependencies.db.transaction(async (tx) => {
       const current = await serverStore.lock(tx, row.id);
-      if (current?.child_id !== null || current.deleted_at !== null) return;
+      if (current?.child !== context.child || current.child_id !== null || current.deleted_at !== null) return;
       await changeQuietly(tx, current, { child_id: server.id, boot: null });
     });
     return applyServer(dependencies, row.id, server);
@@ -132,13 +136,20 @@ async function applyRecord(
   if (isGone || patchOf(row, server) !== undefined) await applyServer(dependencies, row.id, server);
 }
 
+/** No create was sent yet for a move: what carries the mark is left of an earlier one. */
+const isLeftover = ({ origin, create_sent_at }: ServerRow): boolean => origin !== null && create_sent_at === null;
+
 /** Brings what the child shows of a server into its row. Twice: the second changes nothing. */
 export async function applyServer(dependencies: ServerDependencies, id: string, server: ChildServer): Promise<void> {
   await dependencies.db.transaction(async (tx) => {
     const row = await serverStore.lock(tx, id);
     if (row === undefined || row.deleted_at !== null || row.child_id !== server.id) return;
     if (server.status === 'DELETED') {
-      await bury(tx, dependencies, id);
+      await vanish(tx, dependencies, id);
+      return;
+    }
+    if (row.origin !== null && server['OS-EXT-STS:vm_state'] === 'error' && row.task_state !== 'deleting') {
+      await turnBack(tx, dependencies, row, tenantWords(row, server.fault?.message ?? 'Error'));
       return;
     }
     const patch = patchOf(row, server);
@@ -155,9 +166,13 @@ export async function applyServer(dependencies: ServerDependencies, id: string, 
         : resized === 'shown'
           ? { flavor_id: row.resize.to.id, flavor_copy: row.resize.to }
           : await settleResize(tx, dependencies, row, row.resize[resized]);
-    await change(tx, row, { ...patch, ...flavor, ...(await dropShelved(tx, dependencies, { ...row, ...patch })) });
+    const arrived = isStillBuilding(server) ? {} : await arrive(tx, dependencies, row);
+    const dropped = await dropShelved(tx, dependencies, { ...row, ...patch });
+    await change(tx, row, { ...patch, ...flavor, ...arrived, ...dropped });
   });
 }
+
+const isStillBuilding = (server: ChildServer): boolean => server['OS-EXT-STS:vm_state'] === 'building';
 
 /** A server that is up again needs the image no more that it waited in; the child deletes its own by then. */
 async function dropShelved(tx: Tx, { images }: ServerDependencies, row: ServerRow): Promise<Partial<ServerRow>> {
@@ -174,6 +189,7 @@ const moment = (text: string | null | undefined): string | null =>
 function patchOf(row: ServerRow, server: ChildServer): Partial<ServerRow> | undefined {
   const vm_state = server['OS-EXT-STS:vm_state'];
   if (typeof vm_state !== 'string') throw new TypeError('the child shows no vm_state');
+  if (row.origin !== null && isStillBuilding(server)) return unshelvingPatch(row, server);
   const waits = row.task_state === 'deleting' || row.pending.some(({ stateful }) => stateful);
   const task_state = waits ? row.task_state : (server['OS-EXT-STS:task_state'] ?? null);
   const shown: Partial<ServerRow> = {
@@ -195,7 +211,13 @@ function patchOf(row: ServerRow, server: ChildServer): Partial<ServerRow> | unde
   const differs = Object.entries(shown).some(([key, value]) => !sameValue(row[key as keyof ServerRow], value));
   const settles = row.resize !== null && task_state === null && !waits && vm_state !== 'resized';
   const unshelved = row.shelved_image !== null && task_state === null && !waits && !vm_state.startsWith('shelved');
-  return differs || settles || unshelved ? shown : undefined;
+  return differs || settles || unshelved || row.origin !== null ? shown : undefined;
+}
+
+/** What is a boot to the child is still the unshelving of one and the same server. */
+function unshelvingPatch(row: ServerRow, server: ChildServer): Partial<ServerRow> | undefined {
+  const spawns = row.task_state === 'unshelving' && server['OS-EXT-STS:task_state'] === 'spawning';
+  return spawns ? { task_state: 'spawning', status: statusOf(row.vm_state, 'spawning') } : undefined;
 }
 
 /** Time stamps may come with or without a fraction. */
@@ -248,7 +270,7 @@ export function serverAudit(dependencies: ServerDependencies): Feed {
           const row = await serverStore.find(dependencies.db.query, id);
           if (row === undefined || row.deleted_at !== null || row.child_id !== child_id) return;
           if ((await readServer(context, row, child_id)) !== undefined) return;
-          await dependencies.db.transaction((tx) => bury(tx, dependencies, id));
+          await dependencies.db.transaction((tx) => vanish(tx, dependencies, id));
         },
       );
       const took_ms = performance.now() - started;

@@ -4,12 +4,13 @@ import { sql } from 'kysely';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createCascade, type RunningCascade } from '../../cascade/cascade.ts';
+import { openDatabase } from '../../db/database.ts';
 import { createImage } from '../../image/image.ts';
 import { createNetwork } from '../../network/index.ts';
-import { NO_TOPOLOGY } from '../../network/topology.ts';
+import { NO_TOPOLOGY, type NetworkTopology } from '../../network/topology.ts';
 import { createCloudClient } from '../../openstack/client.ts';
 import { createSimCloud, type SimCloud } from '../../sim/cloud.ts';
-import { silent, type TestAnswer, testApi } from '../../testing/api.ts';
+import { silent, type TestAnswer, type TestApi, testApi } from '../../testing/api.ts';
 import { testDatabase } from '../../testing/database.ts';
 import type { ServerVolumes } from '../../volume/server-volumes.ts';
 import { volume as volumeConvention } from '../../http/conventions.ts';
@@ -35,6 +36,8 @@ export interface ServerTest {
   show(id: string): Promise<TestAnswer['body']>;
   /** Waits until the server shows this status. */
   reached(id: string, status: string): Promise<TestAnswer['body']>;
+  /** The parent's process is gone from one moment to the next, and another one starts; what was under way goes unheard. */
+  kill(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -66,14 +69,34 @@ export async function until<T>(look: () => Promise<T | undefined | false>, patie
   }
 }
 
-/** @param options.proxies false: nothing is carried out in the children */
-export async function serverTest(options: { readonly proxies?: boolean } = {}): Promise<ServerTest> {
-  const db = await testDatabase();
-  const [east, west] = await Promise.all([createSimCloud({ name: 'east' }), createSimCloud({ name: 'west' })]);
+export interface ServerTestOptions {
+  /** False: nothing is carried out in the children. */
+  readonly proxies?: boolean;
+  /** What joins east and west; nothing where it is not said. */
+  readonly topology?: NetworkTopology;
+}
+
+type TestDatabase = Awaited<ReturnType<typeof testDatabase>>;
+
+interface Process {
+  readonly cascade: RunningCascade;
+  readonly api: TestApi;
+  /** Loses its database at once, and with it its locks and all that it could still do there. */
+  die(): Promise<void>;
+}
+
+/** A parent's process over these clouds, with a way to the database of its own. */
+async function startProcess(
+  { url }: TestDatabase,
+  clouds: readonly SimCloud[],
+  data_dir: string,
+  { proxies = true, topology = NO_TOPOLOGY }: ServerTestOptions,
+): Promise<Process> {
+  const db = await openDatabase({ url, max_connections: 5 });
   const cascade = await createCascade({
     db,
     log: silent,
-    children: [east, west].map((cloud) => ({
+    children: clouds.map((cloud) => ({
       config: { name: cloud.name, zones: { [cloud.name]: 'nova' }, tenancy: 'mirrored' as const },
       api: createCloudClient({
         name: cloud.name,
@@ -83,11 +106,11 @@ export async function serverTest(options: { readonly proxies?: boolean } = {}): 
       }),
     })),
   });
-  const { service: network, serverNetworks } = createNetwork({ db, cascade, topology: NO_TOPOLOGY, log: silent });
+  const { service: network, serverNetworks } = createNetwork({ db, cascade, topology, log: silent });
   const images = createImage({
     db,
     cascade,
-    data_dir: join(tmpdir(), `headwater-servers-${randomUUID()}`),
+    data_dir,
     log: silent,
   });
   const { service } = createCompute({
@@ -100,43 +123,63 @@ export async function serverTest(options: { readonly proxies?: boolean } = {}): 
     log: silent,
   });
   const api = testApi([service, network, images.service]);
+  if (proxies) await cascade.start();
+  return {
+    cascade,
+    api,
+    async die() {
+      await db.close();
+      await Promise.allSettled([api.close(), cascade.stop()]);
+    },
+  };
+}
+
+export async function serverTest(options: ServerTestOptions = {}): Promise<ServerTest> {
+  const db = await testDatabase();
+  const [east, west] = await Promise.all([createSimCloud({ name: 'east' }), createSimCloud({ name: 'west' })]);
+  const data_dir = join(tmpdir(), `headwater-servers-${randomUUID()}`);
+  const start = () => startProcess(db, [east, west], data_dir, options);
+  let process = await start();
+  const dying: Promise<void>[] = [];
   await sql`update children set up = true, seen_at = clock_timestamp()`.execute(db.query);
   await sql`insert into identity_domains (id, name) values ('default', 'Default') on conflict do nothing`.execute(
     db.query,
   );
   await sql`insert into identity_projects (id, name, domain_id, parent_id)
     select id, id, 'default', 'default' from unnest(array['p0', 'p1', 'p2']) as id`.execute(db.query);
-  if (options.proxies !== false) await cascade.start();
 
+  const ask: ServerTest['ask'] = (...what) => process.api.call(...what);
   const made = async (answer: Promise<TestAnswer>): Promise<TestAnswer['body']> => {
     const { status, body, text } = await answer;
     if (status >= 300) throw new Error(`${status} ${text}`);
     return body;
   };
   const call: ServerTest['call'] = (who, method, path, body, minor = 93) =>
-    api.call(who, method, `/compute/v2.1${path}`, body, { 'openstack-api-version': `compute 2.${minor}` });
+    ask(who, method, `/compute/v2.1${path}`, body, { 'openstack-api-version': `compute 2.${minor}` });
   const flavor = async (name: string, ram: number, vcpus: number): Promise<string> =>
     (await made(call('admin', 'POST', '/flavors', { flavor: { name, ram, vcpus, disk: 1 } }))).flavor.id;
   const small = await flavor('small', 512, 1);
   const bigger = await flavor('bigger', 1024, 2);
   const image = await made(
-    api.call('alice', 'POST', '/image/v2/images', { name: 'cirros', disk_format: 'raw', container_format: 'bare' }),
+    ask('alice', 'POST', '/image/v2/images', { name: 'cirros', disk_format: 'raw', container_format: 'bare' }),
   );
   await made(
-    api.call('alice', 'PUT', `/image/v2/images/${image.id}/file`, Buffer.from('an image'), {
+    ask('alice', 'PUT', `/image/v2/images/${image.id}/file`, Buffer.from('an image'), {
       'content-type': 'application/octet-stream',
     }),
   );
-  const net = await made(api.call('alice', 'POST', '/network/v2.0/networks', { network: { name: 'private' } }));
+  const net = await made(ask('alice', 'POST', '/network/v2.0/networks', { network: { name: 'private' } }));
   const subnet = { network_id: net.network.id, ip_version: 4, cidr: '10.1.0.0/24' };
-  await made(api.call('alice', 'POST', '/network/v2.0/subnets', { subnet }));
-  const second = await made(api.call('alice', 'POST', '/network/v2.0/networks', { network: { name: 'second' } }));
+  await made(ask('alice', 'POST', '/network/v2.0/subnets', { subnet }));
+  const second = await made(ask('alice', 'POST', '/network/v2.0/networks', { network: { name: 'second' } }));
   const secondSubnet = { network_id: second.network.id, ip_version: 4, cidr: '10.2.0.0/24' };
-  await made(api.call('alice', 'POST', '/network/v2.0/subnets', { subnet: secondSubnet }));
+  await made(ask('alice', 'POST', '/network/v2.0/subnets', { subnet: secondSubnet }));
 
   const test: ServerTest = {
     db,
-    cascade,
+    get cascade() {
+      return process.cascade;
+    },
     east,
     west,
     flavor: small,
@@ -144,7 +187,7 @@ export async function serverTest(options: { readonly proxies?: boolean } = {}): 
     image: image.id,
     network: net.network.id,
     call,
-    ask: api.call,
+    ask,
     async boot(zone, more = {}) {
       const server = {
         name: 'one',
@@ -165,9 +208,14 @@ export async function serverTest(options: { readonly proxies?: boolean } = {}): 
         const server = await test.show(id);
         return server?.status === status && server['OS-EXT-STS:task_state'] === null && server;
       }),
+    async kill() {
+      dying.push(process.die());
+      process = await start();
+    },
     async close() {
-      await api.close();
-      await cascade.stop();
+      await process.api.close();
+      await process.cascade.stop();
+      await Promise.all([...dying, process.die()]);
       await east.close();
       await west.close();
     },

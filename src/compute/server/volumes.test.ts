@@ -380,3 +380,22 @@ describe('a crash leaves no double', () => {
     await volumeIs(data, 'available');
   }, 40_000);
 });
+
+it('volumes keep a shelved server in their cloud', async () => {
+  const data = await volume();
+  const id = await boot();
+  expect((await attach(id, data)).status).toBe(200);
+  await volumeIs(data, 'in-use');
+  const act = (body: object) => compute('POST', `/servers/${id}/action`, body);
+  expect((await act({ shelve: null })).status).toBe(202);
+  await test.eventually(
+    async () => (await compute('GET', `/servers/${id}`)).body.server.status === 'SHELVED_OFFLOADED',
+  );
+  const refused = await act({ unshelve: { availability_zone: 'west' } });
+  expect([refused.status, refused.body.conflictingRequest.message]).toEqual([
+    409,
+    `The availability zone between the server and its attached volumes do not match: The specified availability zone does not match the volume ${data} attached to the server. Specified availability zone is west. Volume is in east..`,
+  ]);
+  await gone(id);
+  await volumeIs(data, 'available');
+});
