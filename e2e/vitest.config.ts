@@ -1,7 +1,17 @@
 import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
-const ORDER = ['client', 'port-features', 'groups', 'stretched', 'routers', 'looking-on', 'sickness', 'kill'];
+const ORDER = [
+  'client',
+  'port-features',
+  'unshelve',
+  'groups',
+  'stretched',
+  'routers',
+  'looking-on',
+  'sickness',
+  'kill',
+];
 const place = (file: TestSpecification): number =>
   ORDER.findIndex((name) => file.moduleId.endsWith(`/${name}.test.ts`));
 
