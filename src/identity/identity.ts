@@ -27,6 +27,7 @@ import { jsonHome } from './json-home.ts';
 import { createTokenKeys, rotateTokenKeys } from './keys.ts';
 import { limitOperations } from './limits.ts';
 import { consumerOperations } from './oauth-consumers.ts';
+import { oauth2Operations } from './oauth2.ts';
 import type { PasswordRules } from './password-rules.ts';
 import { createPasswords } from './passwords.ts';
 import type { Scope } from './payload.ts';
@@ -156,6 +157,7 @@ export function createIdentity(options: IdentityOptions): IdentityService {
     ...endpointFilterOperations(core),
     ...endpointPolicyOperations(core),
     ...consumerOperations(core),
+    ...oauth2Operations(core),
     ...ec2TokenOperations(core),
     ...revocationOperations(core),
     ...retiredOperations(),

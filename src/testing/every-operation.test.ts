@@ -44,6 +44,7 @@ const READERS_MAY: Readonly<Record<string, string>> = {
   'identity DELETE /users/:user_id/application_credentials/:application_credential_id': 'their own',
   'identity POST /users/:user_id/application_credentials': 'their own, with the roles that they have',
   'identity POST /auth/tokens': 'a login',
+  'identity POST /OS-OAUTH2/token': 'a login, by an application credential',
   'identity POST /users/:user_id/password': 'by the old password, without a token',
   'image POST /images/:image_id/import': "Glance's own rule for it is that of reading; what is then done has another",
   'volume POST /volumes/:volume_id/action os-show_image_metadata': 'a reading, in the dress of an action',
@@ -107,6 +108,7 @@ const NOT_READ: Readonly<Record<string, string>> = {
 /** What would leave the one who asks without a token. */
 const ENDS_THE_TOKEN: Readonly<Record<string, string>> = {
   'identity DELETE /auth/tokens': 'it is the token that asks',
+  'identity POST /OS-OAUTH2/token': 'it asks for an application credential, and takes no token',
   'identity POST /users/:user_id/password': 'it asks for the old password, and takes no token',
 };
 const isIdentity = ({ service }: Pick<Prepared, 'service'>): boolean => service.convention.name === 'identity';

@@ -52,7 +52,7 @@ export function testIdentity(db: Db, now: () => number = Date.now, passwordRules
     const answer = await server.inject({
       method,
       url: `/identity/v3${path}`,
-      headers: { ...headers, ...(token === '' ? {} : { 'x-auth-token': token }), 'content-type': 'application/json' },
+      headers: { 'content-type': 'application/json', ...headers, ...(token === '' ? {} : { 'x-auth-token': token }) },
       ...(body === undefined ? {} : { payload: typeof body === 'string' ? body : JSON.stringify(body) }),
     });
     return {
