@@ -80,6 +80,7 @@ const File = Type.Object(
           password_regex: Type.Optional(Type.String({ minLength: 1, maxLength: 1024, format: 'regex' })),
           password_regex_description: Type.Optional(Type.String({ minLength: 1, maxLength: 1024 })),
           change_password_upon_first_use: Type.Optional(Type.Boolean()),
+          disable_user_account_days_inactive: Type.Optional(Type.Integer({ minimum: 1, maximum: 36_500 })),
         },
         { additionalProperties: false },
       ),

@@ -68,7 +68,9 @@ export async function recoverAdministrator(tx: Tx, password: string): Promise<vo
   await sql`update identity_domains set enabled = true where id = ${DOMAIN}`.execute(tx);
   await sql`update identity_projects set enabled = true where id = ${projectId}`.execute(tx);
   const { rows } = await sql<{ id: string }>`update identity_users
-    set password = ${password}, password_expires_at = null, failed_auth_count = 0, enabled = true, token_generation = token_generation + 1, updated_at = clock_timestamp()
+    set password = ${password}, password_expires_at = null, failed_auth_count = 0, enabled = true,
+      token_generation = token_generation + 1, last_active_at = (clock_timestamp() at time zone 'UTC')::date,
+      updated_at = clock_timestamp()
     where name = 'admin' and domain_id = ${DOMAIN} returning id`.execute(tx);
   const userId = rows[0]?.id ?? ((await ensureUser(tx, password)) as string);
   await assign(tx, userId, projectId, role);

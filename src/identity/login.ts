@@ -6,7 +6,7 @@ import { badRequest, Fault, notFound, unauthorized } from '../http/fault.ts';
 import { type Core, expecting, missing } from './core.ts';
 import { credentialsOf } from './credentials.ts';
 import { forbiddenAction } from './delegation.ts';
-import { provePassword } from './password-rules.ts';
+import { provePassword, refuseInactive } from './password-rules.ts';
 import { isPasscode } from './totp.ts';
 import { AUTH_METHODS, type Delegation, type Method, type Scope, type TokenPayload } from './payload.ts';
 import { users, type UserRow } from './resources.ts';
@@ -135,6 +135,7 @@ export async function proveUser(core: Core, request: AuthRequest): Promise<Login
   if (first === undefined) throw unauthorized();
   // Two proofs of two different people prove nothing.
   if (others.some(({ user_id }) => user_id !== first.user_id)) throw unauthorized();
+  await refuseInactive(core, first.user_id);
   const provenBy = [...new Set(proven.flatMap((login) => login.methods))];
   return Object.assign({}, ...proven.toReversed(), { methods: provenBy });
 }

@@ -63,6 +63,32 @@ describe('an account', () => {
     expect(await as(exempt, 'Right1')).toBe(201);
   });
 
+  it('is disabled after so many days without a login, unless it is exempt, and enabled anew', async () => {
+    Object.assign(rules, { disable_user_account_days_inactive: 30 });
+    const [used, unused, exempt] = [
+      await make(),
+      await make(),
+      await make({ options: { ignore_user_inactivity: true } }),
+    ];
+    clock.offset_ms = 20 * DAY_MS;
+    expect(await as(used, 'Right1')).toBe(201);
+    clock.offset_ms = 40 * DAY_MS;
+    expect([await as(used, 'Right1'), await as(unused, 'Right1'), await as(exempt, 'Right1')]).toEqual([201, 401, 201]);
+    admin = await tokenFor(password(inDefault('admin', 'secret'), ADMIN_PROJECT)).catch(() => '');
+    // So is the administrator's, whom `headwater bootstrap --recover` brings back.
+    expect(admin).toBe('');
+    clock.offset_ms = 0;
+    await identity.recoverAdministrator('secret');
+    admin = await tokenFor(password(inDefault('admin', 'secret'), ADMIN_PROJECT));
+    expect((await call(admin, 'GET', `/users/${unused}`)).body.user.enabled).toBe(false);
+    clock.offset_ms = 40 * DAY_MS;
+    delete rules.disable_user_account_days_inactive;
+    admin = await tokenFor(password(inDefault('admin', 'secret'), ADMIN_PROJECT));
+    Object.assign(rules, { disable_user_account_days_inactive: 30 });
+    expect((await update(unused, { enabled: true })).status).toBe(200);
+    expect(await as(unused, 'Right1')).toBe(201);
+  });
+
   it('is never locked where nothing is configured', async () => {
     const id = await make();
     for (const _ of [1, 2, 3, 4, 5, 6]) await as(id, 'x');

@@ -19,6 +19,8 @@ export interface PasswordRules {
   readonly password_regex_description?: string | undefined;
   /** A password that an administrator gave has expired already. */
   readonly change_password_upon_first_use?: boolean | undefined;
+  /** An account whose password was not used for so many days is disabled. */
+  readonly disable_user_account_days_inactive?: number | undefined;
 }
 
 const LOCKOUT_S = 1800;
@@ -48,9 +50,34 @@ export async function provePassword(
       core.db.query,
     );
   }
+  if (core.passwordRules.disable_user_account_days_inactive !== undefined) {
+    await refuseInactive(core, user.id);
+    await sql`update identity_users set last_active_at = ${today(core)} where id = ${user.id}
+      and last_active_at is distinct from ${today(core)}`.execute(core.db.query);
+  }
   const expires_ms = user.password_expires_at === null ? undefined : Date.parse(user.password_expires_at);
   const isExempt = user.options.ignore_password_expiry === true;
   return { user, isExpired: expires_ms !== undefined && expires_ms <= now_ms && !isExempt };
+}
+
+/** Keystone counts in whole days. */
+export const today = ({ now }: Pick<Core, 'now'>) => sql<string>`${new Date(now()).toISOString().slice(0, 10)}::date`;
+
+/**
+ * Disables an account that nobody used for as long as the rules allow, as Keystone does when it next looks at it.
+ * @throws Fault 401 where that is so
+ */
+export async function refuseInactive(core: Core, userId: string): Promise<void> {
+  const { disable_user_account_days_inactive: days } = core.passwordRules;
+  if (days === undefined) return;
+  const { numAffectedRows } = await sql`update identity_users set enabled = false, updated_at = clock_timestamp()
+    where id = ${userId} and enabled and coalesce(body->'options'->>'ignore_user_inactivity', '') <> 'true'
+      and ${today(core)} - coalesce(last_active_at, (created_at at time zone 'UTC')::date) >= ${days}`.execute(
+    core.db.query,
+  );
+  if (numAffectedRows === 0n) return;
+  core.changes.apply(`user ${userId}`);
+  throw unauthorized();
 }
 
 function isLocked(rules: PasswordRules, user: UserRow, now_ms: number): boolean {

@@ -24,7 +24,14 @@ import {
   userTarget,
 } from './core.ts';
 import { groups, newId, projects, type UserRow, users } from './resources.ts';
-import { checkOwnChange, checkStrength, ofNewPassword, provePassword, rememberPassword } from './password-rules.ts';
+import {
+  checkOwnChange,
+  checkStrength,
+  ofNewPassword,
+  provePassword,
+  rememberPassword,
+  today,
+} from './password-rules.ts';
 import { endTokensOf, noteRevoked } from './revocations.ts';
 import { admin, domainList, getUser, listGroupsForUser, listUserProjects } from './rules.ts';
 import { projectIdsOf } from './subject.ts';
@@ -100,6 +107,9 @@ export function userOperations(core: Core): Operation[] {
     },
     updated: async (row, before, _context, tx) => {
       await remember(row, before, tx);
+      if (row.enabled && !before.enabled) {
+        await sql`update identity_users set last_active_at = ${today(core)} where id = ${row.id}`.execute(tx);
+      }
       if (row.token_generation !== before.token_generation) await noteRevoked(core, tx, 'user_id', [row.id]);
       await changes.announce(tx, `user ${row.id}`);
     },
