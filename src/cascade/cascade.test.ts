@@ -471,7 +471,13 @@ describe('the choice of a child', () => {
     await db.transaction((tx) => cascade.setZones(tx, 'east', { first: 'nova', east: 'nova' }));
     expect(await schedule({})).toEqual({ child: 'east', zone: 'east' });
     await db.transaction((tx) => cascade.setZones(tx, 'east', null));
+    // A child that does not answer for a moment does not scatter what is made meanwhile; one that is disabled does.
     await sql`update children set up = false where name = 'east'`.execute(db.query);
+    for (let at = 0; at < 10; at++) expect(await schedule({})).toEqual({ child: 'east', zone: 'east' });
+    const setEnabled = (enabled: boolean) =>
+      db.transaction((tx) => cascade.setProxy(tx, 'east', 'nova-compute', { enabled, disabled_reason: null }));
+    await setEnabled(false);
     expect(await schedule({})).toEqual({ child: 'west', zone: 'west' });
+    await setEnabled(true);
   });
 });

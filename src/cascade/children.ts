@@ -135,10 +135,11 @@ export function createChildren(
         .filter((row) => configured.has(row.name) && want.exclude?.includes(row.name) !== true)
         .filter((row) => want.among === undefined || want.among.includes(row.name))
         .filter((row) => want.zone === undefined || want.zone in row.zones);
-      const up = candidates.filter((candidate) => candidate.up);
-      const able = up.length > 0 ? up : candidates;
-      const inDefault = default_zone === undefined ? [] : able.filter(({ zones }) => default_zone in zones);
-      const chosen = weighted(inDefault.length > 0 ? inDefault : able, want, random);
+      // Also where it is down, as if it had been named: what comes a moment sooner or later must not part company.
+      const inDefault = default_zone === undefined ? [] : candidates.filter(({ zones }) => default_zone in zones);
+      const able = inDefault.length > 0 ? inDefault : candidates;
+      const up = able.filter((candidate) => candidate.up);
+      const chosen = weighted(up.length > 0 ? up : able, want, random);
       if (chosen === undefined) return undefined;
       const zone = want.zone ?? (inDefault.length > 0 ? default_zone : Object.keys(chosen.zones)[0]);
       return { child: chosen.name, zone: zone ?? chosen.name };

@@ -201,8 +201,8 @@ export interface Cascade {
   /** What a child's own statistics say of its size; the scheduler weighs by it. */
   setCapacity(query: Queryable, child: string, capacity: Capacity): Promise<void>;
   /**
-   * Chooses a child: of the zone's (or any), enabled for the binary, not excluded; those up before those down, then,
-   * where no zone is named, those of the configured default zone, then the roomiest. Undefined where none is left; throws nothing.
+   * Chooses a child: of the zone's (or any), enabled for the binary, not excluded; where no zone is named, those of
+   * the configured default zone before all others; then those up before those down, then the roomiest. Undefined where none is left; throws nothing.
    */
   schedule(query: Queryable, want: ScheduleRequest): Promise<Placement | undefined>;
 
