@@ -470,6 +470,13 @@ describe('the choice of a child', () => {
     expect(await schedule({ exclude: ['east'] })).toEqual({ child: 'west', zone: 'west' });
     await db.transaction((tx) => cascade.setZones(tx, 'east', { first: 'nova', east: 'nova' }));
     expect(await schedule({})).toEqual({ child: 'east', zone: 'east' });
+    await db.transaction((tx) => cascade.setZones(tx, 'west', { first: 'nova' }));
+    const places = new Set<string | undefined>();
+    for (let at = 0; at < 50; at++) places.add((await schedule({ zone: 'first' }))?.child);
+    expect([...places].sort()).toEqual(['east', 'west']);
+    await db.transaction((tx) => cascade.setZones(tx, 'west', null));
+    await db.transaction((tx) => cascade.setZones(tx, 'east', { moved: '' }));
+    for (let at = 0; at < 10; at++) expect(await schedule({})).toEqual({ child: 'east', zone: 'moved' });
     await db.transaction((tx) => cascade.setZones(tx, 'east', null));
     // A child that does not answer for a moment does not scatter what is made meanwhile; one that is disabled does.
     await sql`update children set up = false where name = 'east'`.execute(db.query);

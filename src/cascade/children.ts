@@ -63,6 +63,18 @@ export function createChildren(
     });
   };
 
+  /**
+   * Those of the default zone, where any is: also those that are down, and those that an aggregate has in another zone
+   * now; what is made a moment sooner or later must not part company.
+   */
+  const preferred = (candidates: readonly Candidate[]): readonly Candidate[] => {
+    if (default_zone === undefined) return candidates;
+    const serving = candidates.filter(({ zones }) => default_zone in zones);
+    if (serving.length > 0) return serving;
+    const moved = candidates.filter(({ name }) => default_zone in (configured.get(name)?.zones ?? {}));
+    return moved.length > 0 ? moved : candidates;
+  };
+
   return {
     list,
     async configure() {
@@ -135,14 +147,12 @@ export function createChildren(
         .filter((row) => configured.has(row.name) && want.exclude?.includes(row.name) !== true)
         .filter((row) => want.among === undefined || want.among.includes(row.name))
         .filter((row) => want.zone === undefined || want.zone in row.zones);
-      // Also where it is down, as if it had been named: what comes a moment sooner or later must not part company.
-      const inDefault = default_zone === undefined ? [] : candidates.filter(({ zones }) => default_zone in zones);
-      const able = inDefault.length > 0 ? inDefault : candidates;
+      const able = want.zone === undefined ? preferred(candidates) : candidates;
       const up = able.filter((candidate) => candidate.up);
       const chosen = weighted(up.length > 0 ? up : able, want, random);
       if (chosen === undefined) return undefined;
-      const zone = want.zone ?? (inDefault.length > 0 ? default_zone : Object.keys(chosen.zones)[0]);
-      return { child: chosen.name, zone: zone ?? chosen.name };
+      const byDefault = default_zone !== undefined && default_zone in chosen.zones ? default_zone : undefined;
+      return { child: chosen.name, zone: want.zone ?? byDefault ?? Object.keys(chosen.zones)[0] ?? chosen.name };
     },
   };
 }
