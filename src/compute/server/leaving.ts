@@ -59,13 +59,16 @@ async function find(query: Queryable, child: string, serverId: string): Promise<
 export function leavingKind(dependencies: ServerDependencies): HostedKind {
   const { cascade, db, network } = dependencies;
 
-  async function gone({ child, server_id, ports }: Leaving): Promise<Progress> {
-    await db.transaction(async (tx) => {
-      await sql`delete from server_leavings where child = ${child} and server_id = ${server_id}`.execute(tx);
-      await network.leaveChild(tx, ports, child);
+  async function gone({ child, server_id, child_id }: Leaving): Promise<Progress> {
+    const isDone = await db.transaction(async (tx) => {
+      // Unless more was left behind meanwhile.
+      const { rows } = await sql<{ ports: string[] }>`delete from server_leavings where child = ${child}
+        and server_id = ${server_id} and child_id is not distinct from ${child_id} returning ports`.execute(tx);
+      await network.leaveChild(tx, rows[0]?.ports ?? [], child);
+      return rows.length > 0;
     });
     cascade.poke(child);
-    return 'done';
+    return isDone ? 'done' : { again_ms: 0 };
   }
 
   return {

@@ -5,6 +5,7 @@
  */
 import type { ChildContext, Progress } from '../../cascade/contract.ts';
 import { Later } from '../../cascade/later.ts';
+import { Gone } from '../../cascade/replicas.ts';
 import type { Tx } from '../../db/database.ts';
 import { minorAt, readServer } from './child.ts';
 import { clock } from './clock.ts';
@@ -203,7 +204,10 @@ async function perform(
       );
       return undefined;
     case 'rescue': {
-      if (typeof body.rescue_image_ref !== 'string') return act(context, row, entry, body);
+      if (typeof body.rescue_image_ref !== 'string') {
+        await bringOriginal(context, row);
+        return act(context, row, entry, body);
+      }
       const image = await context.ensure('image', body.rescue_image_ref);
       return act(context, row, entry, { ...body, rescue_image_ref: image.child_id });
     }
@@ -278,6 +282,14 @@ async function call<Body>(
 
 async function act(context: ChildContext, row: ServerRow, entry: PendingAction, body: unknown): Promise<undefined> {
   await call(context, row, entry, 'POST', '/action', { [entry.action]: body ?? null });
+}
+
+/** A server that moved here was made from another image than Nova rescues it with, which may not be here yet. */
+async function bringOriginal(context: ChildContext, row: ServerRow): Promise<void> {
+  if (row.image_id === '') return;
+  await context.ensure('image', row.image_id).catch((error: unknown) => {
+    if (!(error instanceof Gone)) throw error;
+  });
 }
 
 /** Nova's body of a live migration as the child takes it: before 2.25 it asks more and knows no `auto`. */
