@@ -30,6 +30,13 @@ export async function externalSubnets(query: Queryable, networkId: string): Prom
   return found.rows;
 }
 
+/** The children whose own an external network is, whether they show subnets of it or not. */
+export async function childrenWithExternal(query: Queryable, networkId: string): Promise<string[]> {
+  const found = await sql<{ child: string }>`
+    select distinct child from external_networks where network_id = ${networkId} order by child`.execute(query);
+  return found.rows.map(({ child }) => child);
+}
+
 /** Whether an external network is no child's own. */
 export async function isMadeHere(query: Queryable, networkId: string): Promise<boolean> {
   const found = await sql`select 1 from external_networks where network_id = ${networkId} limit 1`.execute(query);

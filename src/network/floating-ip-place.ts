@@ -9,7 +9,7 @@ import type { RequestContext } from '../http/service.ts';
 import { abilitiesOf, type ChildAbility } from './ability.ts';
 import { parseAddress } from './address-range.ts';
 import { type EdgeParts, interfacesOn } from './edge-core.ts';
-import { type ExternalSubnet, externalSubnets } from './external-network.ts';
+import { childrenWithExternal, type ExternalSubnet, externalSubnets } from './external-network.ts';
 import { portNotFound } from './network-fault.ts';
 import { type PortRow, portStore } from './port-resource.ts';
 import { visiblePorts } from './ports.ts';
@@ -58,10 +58,14 @@ export async function placesFor(
     ).map((one) => [one.id, one]),
   );
   const ofVersion4 = mapped.filter(({ subnet_id }) => subnets.get(subnet_id)?.ip_version === 4);
-  const near = [...ofVersion4.map(({ child }) => child), ...(target?.children ?? [])];
+  // A child that shows its account no subnet of the network is not in the list for want of one.
+  const blind = ofVersion4.length === 0 ? await childrenWithExternal(query, networkId) : [];
+  const near = [...ofVersion4.map(({ child }) => child), ...(target?.children ?? []), ...blind];
   const abilities = await abilitiesOf(query, [...new Set(near)]);
   const usable = ofVersion4.filter(({ child }) => abilities.get(child)?.refusal('floating_ips') === undefined);
   if (usable.length === 0 && ofVersion4[0] !== undefined) throw unable(abilities, ofVersion4[0].child);
+  const unableBlind = blind.find((child) => abilities.get(child)?.refusal('floating_ips') !== undefined);
+  if (unableBlind !== undefined) throw unable(abilities, unableBlind);
   if (usable.length === 0) {
     throw badRequest(`Unable to find any IP address on external network ${networkId}.`, 'ExternalIpAddressExhausted');
   }

@@ -188,3 +188,20 @@ describe('what only administrators of the child may do', () => {
     expect(east.state.volumes.size).toBe(0);
   });
 });
+
+it('refuses a floating IP with the reason where the child shows no subnet of its external network either', async () => {
+  const alone = await testParent({ children: ['east'], shared: ['east'] });
+  try {
+    const id = await alone.eventually(async () => {
+      const known = await sql`select 1 from child_abilities`.execute(alone.db.query);
+      const { body } = await alone.api.call('alice', 'GET', `${NETWORK}/networks?router:external=true`);
+      return known.rows.length > 0 && body.networks[0]?.id;
+    });
+    const floatingip = { floating_network_id: id };
+    const answer = await alone.api.call('alice', 'POST', `${NETWORK}/floatingips`, { floatingip });
+    expect(answer.status, answer.text).toBe(409);
+    expect(answer.text).toContain('the cloud below does not let addresses be chosen');
+  } finally {
+    await alone.stop();
+  }
+});
