@@ -13,11 +13,14 @@ export interface RegisterOptions {
 
 interface Service {
   readonly id: string;
+  readonly type: string;
   readonly name?: string;
 }
 
 interface Endpoint {
   readonly id: string;
+  readonly service_id: string;
+  readonly interface: string;
   readonly url: string;
   readonly enabled?: boolean;
 }
@@ -73,11 +76,12 @@ async function registerEndpoints(api: CloudApi, config: Config, identity: OuterK
     await api.call({ ...call, method: 'POST', path: '/regions', body, accept: [409] });
     changes.push(`made the region ${region}`);
   }
+  const [services, endpoints] = await Promise.all([servicesOf(api), endpointsOf(api, region)]);
   for (const wanted of wantedServices(config, identity)) {
-    const { id, isNew } = await serviceOf(api, wanted.type, wanted.name);
+    const { id, isNew } = await serviceOf(api, services, wanted.type, wanted.name);
     if (isNew) changes.push(`made the service ${wanted.name} (${wanted.type})`);
     for (const face of INTERFACES) {
-      const [first] = await endpointsOf(api, id, region, face);
+      const first = endpoints.find((endpoint) => endpoint.service_id === id && endpoint.interface === face);
       const what = `${face} endpoint of ${wanted.type}: ${wanted.url}`;
       if (first === undefined) {
         const endpoint = { service_id: id, region_id: region, interface: face, url: wanted.url, enabled: true };
@@ -97,23 +101,16 @@ async function registerEndpoints(api: CloudApi, config: Config, identity: OuterK
 async function unregisterEndpoints(api: CloudApi, config: Config, identity: OuterKeystone): Promise<string[]> {
   const changes: string[] = [];
   const { region } = identity;
+  const [services, endpoints] = await Promise.all([servicesOf(api), endpointsOf(api, region)]);
   for (const { type, url } of wantedServices(config, identity)) {
-    for (const { id } of await servicesOf(api, type)) {
-      const ours = (await endpointsOf(api, id, region)).filter((endpoint) => endpoint.url === url);
-      for (const endpoint of ours) {
-        const path = `/endpoints/${endpoint.id}`;
-        await api.call({ service: 'identity', method: 'DELETE', path, accept: [404] });
-        changes.push(`took out the endpoint of ${type}: ${url}`);
-      }
+    const ids = new Set(services.filter((service) => service.type === type).map(({ id }) => id));
+    for (const endpoint of endpoints.filter((one) => one.url === url && ids.has(one.service_id))) {
+      const path = `/endpoints/${endpoint.id}`;
+      await api.call({ service: 'identity', method: 'DELETE', path, accept: [404] });
+      changes.push(`took out the ${endpoint.interface} endpoint of ${type}: ${url}`);
     }
   }
-  const left = await api.call<{ endpoints: Endpoint[] }>({
-    service: 'identity',
-    method: 'GET',
-    path: '/endpoints',
-    query: { region_id: region },
-  });
-  if (left.body.endpoints.length === 0) {
+  if ((await endpointsOf(api, region)).length === 0) {
     const path = `/regions/${region}`;
     const { status } = await api.call({ service: 'identity', method: 'DELETE', path, accept: [403, 404] });
     if (status < 300) changes.push(`took out the region ${region}`);
@@ -121,14 +118,19 @@ async function unregisterEndpoints(api: CloudApi, config: Config, identity: Oute
   return changes;
 }
 
-async function servicesOf(api: CloudApi, type: string): Promise<readonly Service[]> {
-  const call = { service: 'identity', method: 'GET', path: '/services', query: { type } } as const;
+async function servicesOf(api: CloudApi): Promise<readonly Service[]> {
+  const call = { service: 'identity', method: 'GET', path: '/services' } as const;
   return (await api.call<{ services: Service[] }>(call)).body.services;
 }
 
 /** The service of a type: clouds of one catalog share it, each with endpoints in a region of its own. */
-async function serviceOf(api: CloudApi, type: string, name: string): Promise<{ id: string; isNew: boolean }> {
-  const found = await servicesOf(api, type);
+async function serviceOf(
+  api: CloudApi,
+  services: readonly Service[],
+  type: string,
+  name: string,
+): Promise<{ id: string; isNew: boolean }> {
+  const found = services.filter((service) => service.type === type);
   const chosen = found.find((service) => service.name === name) ?? found[0];
   if (chosen !== undefined) return { id: chosen.id, isNew: false };
   const body = { service: { type, name, enabled: true } };
@@ -136,13 +138,7 @@ async function serviceOf(api: CloudApi, type: string, name: string): Promise<{ i
   return { id: made.body.service.id, isNew: true };
 }
 
-async function endpointsOf(
-  api: CloudApi,
-  service_id: string,
-  region_id: string,
-  face?: (typeof INTERFACES)[number],
-): Promise<readonly Endpoint[]> {
-  const query = { service_id, region_id, ...(face === undefined ? {} : { interface: face }) };
-  const call = { service: 'identity', method: 'GET', path: '/endpoints', query } as const;
+async function endpointsOf(api: CloudApi, region_id: string): Promise<readonly Endpoint[]> {
+  const call = { service: 'identity', method: 'GET', path: '/endpoints', query: { region_id } } as const;
   return (await api.call<{ endpoints: Endpoint[] }>(call)).body.endpoints;
 }
