@@ -1,14 +1,12 @@
 /** What an operator looks with, over real clouds: `headwater check`, and `headwater network trace` before and after a fault. */
-import { spawn } from 'node:child_process';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ChildReport } from '../src/cli/check/finding.ts';
 import type { Trace } from '../src/network/trace/contract.ts';
 import { clear, furnish } from './harness/furnish.ts';
+import { runHeadwater } from './harness/headwater.ts';
 import { parentServes } from './harness/parent.ts';
 import { api, list } from './harness/rest.ts';
 import { CHILDREN, stage } from './harness/stage.ts';
-import { ROOT, TESTBED_HOME } from './harness/testbed.ts';
 import { changeRouter, have, noneLeft, patiently, remove } from './harness/wiring.ts';
 
 const NAME = 'e2e-looking-on';
@@ -21,25 +19,7 @@ afterAll(async () => {
   await clear();
 });
 
-/** The command as an operator runs it beside the parent. */
-async function headwater(...args: string[]): Promise<{ status: number | null; stdout: string }> {
-  const command = spawn(
-    process.execPath,
-    [join(ROOT, 'bin', 'headwater.mjs'), ...args, '--config', stage.configFile, '--json'],
-    {
-      cwd: ROOT,
-      env: { ...process.env, OS_CLIENT_CONFIG_FILE: join(TESTBED_HOME, 'clouds.yaml') },
-      stdio: ['ignore', 'pipe', 'inherit'],
-    },
-  );
-  let stdout = '';
-  command.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
-  const status = await new Promise<number | null>((resolve, reject) => {
-    command.once('error', reject);
-    command.once('close', resolve);
-  });
-  return { status, stdout };
-}
+const headwater = (...args: string[]) => runHeadwater(stage.configFile, [...args, '--json']);
 
 async function trace(kind: string, id: string): Promise<Trace & { readonly exit: number | null }> {
   const { status, stdout } = await headwater('network', 'trace', kind, id);

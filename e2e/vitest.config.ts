@@ -8,6 +8,7 @@ const ORDER = [
   'groups',
   'stretched',
   'routers',
+  'tenancy',
   'looking-on',
   'sickness',
   'kill',

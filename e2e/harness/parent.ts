@@ -6,15 +6,15 @@ import type { Place } from './place.ts';
 import { ROOT, TESTBED_HOME } from './testbed.ts';
 import { until } from './until.ts';
 
-/** Starts a parent and returns at once. */
-export function spawnParent(place: Place): void {
+/** Starts a parent and returns at once; its clouds are the testbed's, unless another file names them. */
+export function spawnParent(place: Place, cloudsFile = join(TESTBED_HOME, 'clouds.yaml')): void {
   const log = openSync(place.logFile, 'a');
   const parent = spawn(process.execPath, [join(ROOT, 'bin', 'headwater.mjs'), 'serve', '--config', place.configFile], {
     cwd: ROOT,
     stdio: ['ignore', log, log],
     env: {
       ...process.env,
-      OS_CLIENT_CONFIG_FILE: join(TESTBED_HOME, 'clouds.yaml'),
+      OS_CLIENT_CONFIG_FILE: cloudsFile,
       HEADWATER_ADMIN_PASSWORD: place.passwords.admin,
     },
   });

@@ -13,7 +13,7 @@ export type Place = Pick<Stage, 'folder' | 'configFile' | 'logFile' | 'pidFile' 
  * Makes the place of one run, with its configuration written; removing its folder takes it away.
  * @param more lines that the configuration has beside those that every run needs
  */
-export async function makePlace(prefix: string, more = ''): Promise<Place> {
+export async function makePlace(prefix: string, more = '', children = OVER_BOTH): Promise<Place> {
   // World-passable, since the embedded database runs as another user where we are root.
   const folder = mkdtempSync(prefix);
   chmodSync(folder, 0o711);
@@ -26,7 +26,7 @@ export async function makePlace(prefix: string, more = ''): Promise<Place> {
     pidFile: join(folder, 'headwater.pid'),
     passwords: { admin: randomBytes(12).toString('hex'), tenant: randomBytes(12).toString('hex') },
   };
-  writeFileSync(place.configFile, `${configuration(place)}${more}`);
+  writeFileSync(place.configFile, `${configuration(place)}${children}${more}`);
   return place;
 }
 
@@ -50,15 +50,17 @@ export async function freePort(): Promise<number> {
   return address.port;
 }
 
-/** The smallest file that the documentation shows, and what joins the children's networks. */
-function configuration(place: Place): string {
-  return `listen: ${place.url.replace('http://', '')}
-data_dir: ${join(place.folder, 'data')}
-admin_password_env: HEADWATER_ADMIN_PASSWORD
-children:
+/** The smallest that the documentation shows, and what joins the children's networks. */
+const OVER_BOTH = `children:
   east: { cloud: child1, zones: { east: nova } }
   west: { cloud: child2, zones: { west: nova } }
 physical_networks:
   wan: { children: { east: physnet1, west: physnet1 }, vlans: 220-229, transit_vlans: 230-239 }
+`;
+
+function configuration(place: Place): string {
+  return `listen: ${place.url.replace('http://', '')}
+data_dir: ${join(place.folder, 'data')}
+admin_password_env: HEADWATER_ADMIN_PASSWORD
 `;
 }

@@ -7,8 +7,10 @@ import { stage } from './stage.ts';
 
 const open = new Map<string, CloudApi>();
 
-/** An account of the clouds.yaml: a child's administrator, or a user of the parent. */
-export function api(cloud: 'child1' | 'child2' | 'admin' | 'tenant' | 'stranger'): CloudApi {
+/** An account of the clouds.yaml: a child's administrator, a user of the parent, or one that `addClouds` added. */
+export type Account = 'child1' | 'child2' | 'admin' | 'tenant' | 'stranger' | `${'shared' | 'federated'}-${string}`;
+
+export function api(cloud: Account): CloudApi {
   const known = open.get(cloud);
   if (known !== undefined) return known;
   const entry = loadCloud(cloud, { env: { OS_CLIENT_CONFIG_FILE: stage.cloudsFile } });
