@@ -116,6 +116,24 @@ describe("tokens are Keystone's", () => {
     await eventually(async () => (await call(token, 'GET', `${COMPUTE}/servers`)).status === 401);
   });
 
+  it('have the roles that Keystone says they have by then', async () => {
+    const { token } = await login(cloud, undefined, entryOf(cloud, 'bob').auth);
+    const services = `${COMPUTE}/os-services`;
+    expect((await call(token, 'GET', services)).status).toBe(403);
+    const known = cloud.state.tokens.get(token) as NonNullable<ReturnType<typeof cloud.state.tokens.get>>;
+    const [role] = [...cloud.state.roles].find(([, name]) => name === 'admin') ?? [];
+    const assignment = `${bob.projectId}/${bob.userId}/${role}`;
+    cloud.state.assignments.add(assignment);
+    cloud.state.tokens.set(token, { ...known, roles: [...known.roles, 'admin'] });
+    await eventually(async () => (await call(token, 'GET', services)).status === 200);
+    cloud.state.assignments.delete(assignment);
+    await eventually(async () => (await call(token, 'GET', services)).status === 403);
+    cloud.state.tokens.set(token, { ...known, roles: ['reader'] });
+    const network = { network: { name: 'refused' } };
+    await eventually(async () => (await call(token, 'POST', `${NETWORK}/networks`, network)).status === 403);
+    expect((await call(token, 'GET', `${COMPUTE}/servers`)).status).toBe(200);
+  });
+
   it('are not issued here: identity is not served, and every service refuses who has none', async () => {
     expect((await call('', 'POST', '/identity/v3/auth/tokens', {})).status).toBe(404);
     expect((await call('alice', 'GET', '/identity/v3/projects')).status).toBe(404);
@@ -195,7 +213,10 @@ describe('headwater register', () => {
     expect(said).toContain(`made the public endpoint of identity: ${keystone.url}`);
     const { endpoints } = (await operator.ask('identity', 'GET', '/endpoints')).body as { endpoints: object[] };
     expect(endpoints).toHaveLength(15);
+    cloud.requests.reset();
     expect(await register({ config: configFile }, clouds)).toBe('the catalog is as it should be\n');
+    // However many endpoints there are, they are asked for once.
+    expect(cloud.requests.count(/^GET identity \/(endpoints|services)$/)).toBe(2);
     expect((await operator.ask('identity', 'GET', '/endpoints')).body.endpoints).toHaveLength(15);
   });
 
