@@ -34,6 +34,8 @@ export type Delegation =
       readonly trustor_user_id: string;
       readonly trustee_user_id: string;
     }
+  /** An access token that a user let an OAuth 1 consumer have. */
+  | { readonly kind: 'oauth1'; readonly id: string; readonly consumer_id: string }
   /** By an EC2 key. */
   | { readonly kind: 'ec2credential' };
 

@@ -35,10 +35,10 @@ function issue(core: Core): Operation {
     summary: 'Issue a token',
     body: AuthBody,
     convert: withoutNull,
-    handle: async ({ body, query, headers }) => {
+    handle: async ({ body, query, headers, context }) => {
       if (body.auth === undefined) throw badRequest(expecting('auth', 'request body'));
       const target = await readRequest(core, body.auth);
-      const proven = await proveUser(core, body.auth);
+      const proven = await proveUser(core, body.auth, { headers, query, context });
       const login = await withReceipt(core, proven, headers[RECEIPT_HEADER]);
       if (login instanceof Reply) return login;
       const { text, token } = await issueFor(core, login, login.target ?? target);
@@ -112,6 +112,7 @@ function delegated(delegation: NonNullable<Token['subject']['delegation']>): Rec
     const users = { trustor_user: { id: trustor_user_id }, trustee_user: { id: trustee_user_id } };
     return { 'OS-TRUST:trust': { id, impersonation, ...users } };
   }
+  if (kind === 'oauth1') return { 'OS-OAUTH1': { access_token_id: id, consumer_id: delegation.consumer_id } };
   const { name, unrestricted, access_rules } = delegation;
   return { application_credential: { id, name, restricted: !unrestricted, access_rules } };
 }

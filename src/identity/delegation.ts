@@ -25,9 +25,14 @@ export async function findClaimed(
   const isTrust = delegation?.kind === 'trust';
   const subject = await findSubject(query, user_id, isTrust ? { kind: 'unscoped' } : scope, auditId);
   if (subject === undefined || delegation === undefined) return subject;
-  return isTrust
-    ? actByTrust(query, subject, delegation.id, now_ms)
-    : restrictToCredential(query, subject, delegation.id, now_ms);
+  switch (delegation.kind) {
+    case 'trust':
+      return actByTrust(query, subject, delegation.id, now_ms);
+    case 'application_credential':
+      return restrictToCredential(query, subject, delegation.id, now_ms);
+    case 'oauth1':
+      return restrictToAccessToken(query, subject, delegation.id, now_ms);
+  }
 }
 
 interface CredentialRow {
@@ -75,6 +80,27 @@ async function restrictToCredential(
       access_rules: row.access_rules ?? undefined,
     },
   };
+}
+
+/** The same for an access token of OAuth 1: the roles that the user said yes to, as far as they still have them. */
+async function restrictToAccessToken(
+  query: Queryable,
+  subject: Subject,
+  tokenId: string,
+  now_ms: number,
+): Promise<Subject | undefined> {
+  const { rows } = await sql<{ consumer_id: string; role_ids: string[]; expires_at_s: number }>`
+    select a.consumer_id, array(${implied(sql`a.role_ids`)}) as role_ids,
+      extract(epoch from a.expires_at)::float8 as expires_at_s
+    from identity_oauth_access_tokens a
+    where a.id = ${tokenId} and a.user_id = ${subject.user.id} and a.project_id = ${subject.project?.id ?? ''}
+      and a.expires_at > to_timestamp(${now_ms / 1000})`.execute(query);
+  const row = rows[0];
+  if (row === undefined) return undefined;
+  const roles = subject.roles.filter(({ id }) => row.role_ids.includes(id));
+  if (roles.length === 0) return undefined;
+  const delegation = { kind: 'oauth1', id: tokenId, consumer_id: row.consumer_id } as const;
+  return { ...subject, roles, ends_at_s: Math.floor(row.expires_at_s), delegation };
 }
 
 /** Roles with all that they imply, as a query of their ids. */
@@ -183,11 +209,11 @@ export const forbiddenAction = (action: string): Fault =>
   forbidden(`You are not authorized to perform the requested action: ${action}.`);
 
 /**
- * What was handed on must not be made lasting: a token by a trust or an EC2 key neither makes nor sees application credentials.
+ * What was handed on must not be made lasting: a token by a trust, an OAuth 1 consumer or an EC2 key neither makes nor sees application credentials.
  * @throws Fault 403
  */
 export function refuseTrustToken({ delegation }: Identity): void {
-  if (delegation?.kind === 'trust' || delegation?.kind === 'ec2credential') {
+  if (delegation !== undefined && delegation.kind !== 'application_credential') {
     throw forbidden('Cannot manage application credentials with a token issued via delegation.');
   }
 }

@@ -27,6 +27,7 @@ import { jsonHome } from './json-home.ts';
 import { createTokenKeys, rotateTokenKeys } from './keys.ts';
 import { limitOperations } from './limits.ts';
 import { consumerOperations } from './oauth-consumers.ts';
+import { oauth1Operations } from './oauth1-tokens.ts';
 import { oauth2Operations } from './oauth2.ts';
 import type { PasswordRules } from './password-rules.ts';
 import { createPasswords } from './passwords.ts';
@@ -157,6 +158,7 @@ export function createIdentity(options: IdentityOptions): IdentityService {
     ...endpointFilterOperations(core),
     ...endpointPolicyOperations(core),
     ...consumerOperations(core),
+    ...oauth1Operations(core),
     ...oauth2Operations(core),
     ...ec2TokenOperations(core),
     ...revocationOperations(core),

@@ -6,6 +6,7 @@ import { badRequest, Fault, notFound, unauthorized } from '../http/fault.ts';
 import { type Core, expecting, missing } from './core.ts';
 import { credentialsOf } from './credentials.ts';
 import { forbiddenAction } from './delegation.ts';
+import { proveAccess, type SignedCall } from './oauth1-access.ts';
 import { provePassword, refuseInactive } from './password-rules.ts';
 import { isPasscode } from './totp.ts';
 import { AUTH_METHODS, type Delegation, type Method, type Scope, type TokenPayload } from './payload.ts';
@@ -42,6 +43,7 @@ export const AuthBody = Type.Object({
           }),
         ),
         token: Type.Optional(Type.Object({ id: Text })),
+        oauth1: Type.Optional(Type.Object({})),
         totp: Type.Optional(
           Type.Object({
             user: Type.Optional(
@@ -125,12 +127,14 @@ function requireIdOrName(field: string, given: ByIdOrName | undefined): void {
 
 /**
  * Proves who it is by each method named.
+ * @param signed the request itself, for the method that proves by a signature of it
  * @throws Fault 400 for what the request lacks, 401 for a wrong proof, 404 for a token that is none
  */
-export async function proveUser(core: Core, request: AuthRequest): Promise<Login> {
+export async function proveUser(core: Core, request: AuthRequest, signed?: SignedCall): Promise<Login> {
   const named = new Set(request.identity.methods);
   const proven: Login[] = [];
-  for (const [method, prove] of Object.entries(PROOFS)) if (named.has(method)) proven.push(await prove(core, request));
+  for (const [method, prove] of Object.entries(PROOFS))
+    if (named.has(method)) proven.push(await prove(core, request, signed));
   const [first, ...others] = proven;
   if (first === undefined) throw unauthorized();
   // Two proofs of two different people prove nothing.
@@ -140,7 +144,7 @@ export async function proveUser(core: Core, request: AuthRequest): Promise<Login
   return Object.assign({}, ...proven.toReversed(), { methods: provenBy });
 }
 
-type Proof = (core: Core, request: AuthRequest) => Promise<Login>;
+type Proof = (core: Core, request: AuthRequest, signed?: SignedCall) => Promise<Login>;
 
 async function proveByPassword(core: Core, request: AuthRequest): Promise<Login> {
   const given = request.identity.password?.user;
@@ -186,6 +190,9 @@ export async function noToken(core: Core, text: string): Promise<Fault> {
  * @throws Fault 403
  */
 function refuseRescope(payload: TokenPayload, scope: AuthScope | undefined): void {
+  if (payload.delegation?.kind === 'oauth1') {
+    throw forbiddenAction('Using OAuth-scoped token to create another token. Create a new OAuth-scoped token instead');
+  }
   if (payload.delegation?.kind === 'trust') {
     throw forbiddenAction('Using trust-scoped token to create another token. Create a new trust-scoped token instead');
   }
@@ -238,6 +245,20 @@ async function proveByPasscode(core: Core, request: AuthRequest): Promise<Login>
   };
 }
 
+async function proveByAccessToken(core: Core, _request: AuthRequest, signed?: SignedCall): Promise<Login> {
+  if (signed === undefined) throw unauthorized();
+  const token = await proveAccess(core, signed);
+  const user = await users.find(core.db.query, token.user_id);
+  if (user === undefined) throw unauthorized();
+  return {
+    user_id: user.id,
+    generation: user.token_generation,
+    default_project: null,
+    methods: ['oauth1'],
+    target: { scope: { kind: 'project', id: token.project_id }, delegation: { kind: 'oauth1', id: token.id } },
+  };
+}
+
 interface FoundCredential {
   id: string;
   user_id: string;
@@ -276,6 +297,7 @@ const PROOFS: Readonly<Record<(typeof AUTH_METHODS)[number], Proof>> = {
   password: proveByPassword,
   application_credential: proveByCredential,
   totp: proveByPasscode,
+  oauth1: proveByAccessToken,
 };
 
 const SCOPES = 'system, project, domain, OS-TRUST:trust or unscoped';

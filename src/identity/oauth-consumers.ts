@@ -1,4 +1,5 @@
-/** OAuth 1 consumers, as far as Keystone's clients register them. Tokens are not to be had by them: see docs/not-served.yaml. */
+/** OAuth 1 consumers: programs that users may let do something in their name. */
+import { sql } from 'kysely';
 import { Type } from 'typebox';
 import { badRequest, notFound } from '../http/fault.ts';
 import type { Operation } from '../http/service.ts';
@@ -7,6 +8,7 @@ import { type BaseRow, computed, field, resource, type RowOf, type TableOf } fro
 import { createStore } from '../resource/store.ts';
 import type { Core } from './core.ts';
 import { Description, newId, selfLink } from './resources.ts';
+import { noteRevoked } from './revocations.ts';
 import { admin, systemReader } from './rules.ts';
 import { seal } from './sealed.ts';
 
@@ -55,6 +57,13 @@ export function consumerOperations(core: Core): Operation[] {
       const { sealed, key_id } = await seal(core, secret, id);
       return { ...given, id, sealed, key_id } as ConsumerRow;
     },
+    removing: async (row, _context, tx) => {
+      const { rows } = await sql<{ id: string }>`
+        select id from identity_oauth_access_tokens where consumer_id = ${row.id}`.execute(tx);
+      for (const { id } of rows) await core.changes.announce(tx, `delegation ${id}`);
+      await noteRevoked(core, tx, 'consumer_id', [row.id]);
+    },
+    committed: () => core.changes.apply('all'),
     created: async (row) => ({ ...row, fresh_secret: await core.cipher.open(row, row.id) }),
   }).map((op) => (op.method === 'PATCH' ? refusingSecrets(op) : op));
 }

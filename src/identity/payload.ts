@@ -8,7 +8,7 @@ export type Scope =
   | { readonly kind: 'system' };
 
 /** In the order of their bits in a token: new ones go to the end. */
-export const METHODS = ['password', 'token', 'application_credential', 'ec2credential', 'totp'] as const;
+export const METHODS = ['password', 'token', 'application_credential', 'ec2credential', 'totp', 'oauth1'] as const;
 export type Method = (typeof METHODS)[number];
 
 /** Those by which a user may log in. */
@@ -17,6 +17,7 @@ export const AUTH_METHODS = [
   'password',
   'application_credential',
   'totp',
+  'oauth1',
 ] as const satisfies readonly Method[];
 
 /** What a token draws its rights from, where that is not what its user holds. */
@@ -54,7 +55,8 @@ const FORMAT = 1;
 const FORMAT_DELEGATED = 2;
 /** Never read as a token, though signed with the same keys. */
 const FORMAT_RECEIPT = 3;
-const DELEGATIONS = ['application_credential', 'trust'] as const;
+/** In the order of their numbers in a token: new ones go to the end. */
+const DELEGATIONS = ['application_credential', 'trust', 'oauth1'] as const;
 const SCOPES = ['unscoped', 'project', 'domain', 'system'] as const;
 const HEX_ID = /^[0-9a-f]{32}$/;
 const AUDIT_BYTES = 16;

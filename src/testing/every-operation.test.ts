@@ -44,6 +44,8 @@ const READERS_MAY: Readonly<Record<string, string>> = {
   'identity DELETE /users/:user_id/application_credentials/:application_credential_id': 'their own',
   'identity POST /users/:user_id/application_credentials': 'their own, with the roles that they have',
   'identity POST /auth/tokens': 'a login',
+  'identity POST /OS-OAUTH1/access_token': 'by the signature of a consumer, without a token',
+  'identity POST /OS-OAUTH1/request_token': 'by the signature of a consumer, without a token',
   'identity POST /OS-OAUTH2/token': 'a login, by an application credential',
   'identity POST /users/:user_id/password': 'by the old password, without a token',
   'image POST /images/:image_id/import': "Glance's own rule for it is that of reading; what is then done has another",

@@ -197,6 +197,8 @@ export function mayOnOwn(services: readonly Service[], { policy }: Operation, ro
 /** Whether the body is a fault in the form that the service gives its faults. */
 export function isFault(service: string, { status, body, text, headers }: TestAnswer): boolean {
   if (text === '') return status === 404 || status === 401;
+  // OAuth 2.0 clients are told in the words of OAuth.
+  if (service === 'identity' && typeof body?.error === 'string') return typeof body.error_description === 'string';
   if (status === 401) return typeof body?.error?.message === 'string' || service === 'image';
   if (service === 'image' && !String(headers['content-type']).includes('json')) return text.startsWith('<html>');
   switch (service) {
