@@ -1,6 +1,7 @@
 /** Everything of compute beside servers: flavors, keypairs, quotas and the operator's lists. */
 import type { Cascade } from '../cascade/contract.ts';
 import type { Operation, PolicyRule } from '../http/service.ts';
+import { aggregateImageOperations } from './aggregate/images.ts';
 import { aggregateOperations } from './aggregate/operations.ts';
 import { availabilityZoneOperations } from './availability-zone/operations.ts';
 import type { ComputeDependencies } from './dependencies.ts';
@@ -30,6 +31,7 @@ export function computeAdminOperations(deps: ComputeDependencies): Operation[] {
     ...hostOperations(deps),
     ...usageAuditLogOperations(deps),
     ...aggregateOperations(deps),
+    ...aggregateImageOperations(deps),
     ...availabilityZoneOperations(deps),
     ...serverGroupOperations(deps),
     ...extensionOperations(),

@@ -4,7 +4,7 @@ import type { Logger } from 'pino';
 import type { Cascade } from '../cascade/contract.ts';
 import type { Db, Queryable, Tx } from '../db/database.ts';
 import { compute as convention } from '../http/conventions.ts';
-import { Fault } from '../http/fault.ts';
+import { badRequest, Fault } from '../http/fault.ts';
 import { callsInto } from '../http/inner-call.ts';
 import type { Operation, RequestContext, Service } from '../http/service.ts';
 import type { ServerImages } from '../image/server-images.ts';
@@ -64,7 +64,15 @@ export function createCompute(services: ComputeServices): {
     db,
     quotas,
   });
-  const admin = computeAdminOperations({ db, cascade, ...(projectExists === undefined ? {} : { projectExists }) });
+  const admin = computeAdminOperations({
+    db,
+    cascade,
+    images: (query, context, id) =>
+      images.resolve(query, context, id).catch((error: unknown) => {
+        throw error instanceof Fault && error.status === 404 ? badRequest(error.message) : error;
+      }),
+    ...(projectExists === undefined ? {} : { projectExists }),
+  });
   const operations = [...servers.operations, ...consoleOperations(dependencies), ...admin, ...forwarded];
   return {
     service: {

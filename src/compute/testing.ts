@@ -3,12 +3,18 @@ import { sql } from 'kysely';
 import { createCascade, type RunningCascade } from '../cascade/cascade.ts';
 import type { ChildConfig } from '../cascade/contract.ts';
 import { compute } from '../http/conventions.ts';
+import { badRequest } from '../http/fault.ts';
 import { createCloudClient } from '../openstack/client.ts';
 import { createSimCloud, type SimCloud } from '../sim/cloud.ts';
 import { silent, type TestAnswer, testApi } from '../testing/api.ts';
 import { testDatabase } from '../testing/database.ts';
 import { computeAdminOperations, computeAdminRules, registerComputeKinds } from './admin.ts';
 import type { ComputeDependencies } from './dependencies.ts';
+
+/** Images are another service's: there are none here. */
+const noImages: ComputeDependencies['images'] = async (_query, _context, id) => {
+  throw badRequest(`Image ${id} could not be found.`);
+};
 
 export interface ComputeTest {
   readonly db: Awaited<ReturnType<typeof testDatabase>>;
@@ -38,7 +44,11 @@ export async function computeTest(
   await sql`update children set up = true, seen_at = clock_timestamp()`.execute(db.query);
   registerComputeKinds(cascade);
   const api = testApi([
-    { convention: compute, operations: computeAdminOperations({ db, cascade, ...more }), rules: computeAdminRules },
+    {
+      convention: compute,
+      operations: computeAdminOperations({ db, cascade, images: noImages, ...more }),
+      rules: computeAdminRules,
+    },
   ]);
   return {
     db,

@@ -79,7 +79,8 @@ function view(aggregate: Aggregate, version: number) {
   };
 }
 
-function idOf(params: Readonly<Record<string, string>>): number {
+/** The id in the path. @throws Fault 400 for what is no number */
+export function aggregateIdOf(params: Readonly<Record<string, string>>): number {
   const text = params.aggregate_id as string;
   if (!/^-?\d{1,15}$/.test(text)) throw badRequest('Invalid input received: id must be an integer');
   return Number(text);
@@ -121,7 +122,7 @@ export function aggregateOperations({ db, cascade }: ComputeDependencies): Opera
       status: 200,
       summary: 'Show a host aggregate',
       handle: async ({ context, params }) => ({
-        aggregate: view(await readAggregate(db.query, idOf(params)), context.version),
+        aggregate: view(await readAggregate(db.query, aggregateIdOf(params)), context.version),
       }),
     }),
     operation<{ aggregate: { name?: string; availability_zone?: string | null } }>({
@@ -134,7 +135,7 @@ export function aggregateOperations({ db, cascade }: ComputeDependencies): Opera
       handle: async ({ context, params, body: { aggregate } }) => {
         const name = aggregate.name?.trim();
         const change = { ...aggregate, ...(name === undefined ? {} : { name }) };
-        const row = await db.transaction((tx) => updateAggregate(tx, cascade, idOf(params), change));
+        const row = await db.transaction((tx) => updateAggregate(tx, cascade, aggregateIdOf(params), change));
         return { aggregate: view(row, context.version) };
       },
     }),
@@ -144,7 +145,7 @@ export function aggregateOperations({ db, cascade }: ComputeDependencies): Opera
       policy: rule('delete'),
       status: 200,
       summary: 'Delete a host aggregate',
-      handle: async ({ params }) => db.transaction((tx) => deleteAggregate(tx, idOf(params))),
+      handle: async ({ params }) => db.transaction((tx) => deleteAggregate(tx, aggregateIdOf(params))),
     }),
     operation<{ host: string }>({
       method: 'POST',
@@ -155,7 +156,7 @@ export function aggregateOperations({ db, cascade }: ComputeDependencies): Opera
       status: 200,
       summary: 'Add a host to an aggregate, and so to its zone',
       handle: async ({ context, params, body }) => {
-        const row = await db.transaction((tx) => addHost(tx, cascade, idOf(params), body.host));
+        const row = await db.transaction((tx) => addHost(tx, cascade, aggregateIdOf(params), body.host));
         return { aggregate: view(row, context.version) };
       },
     }),
@@ -168,7 +169,7 @@ export function aggregateOperations({ db, cascade }: ComputeDependencies): Opera
       status: 200,
       summary: 'Take a host out of an aggregate',
       handle: async ({ context, params, body }) => {
-        const row = await db.transaction((tx) => removeHost(tx, cascade, idOf(params), body.host));
+        const row = await db.transaction((tx) => removeHost(tx, cascade, aggregateIdOf(params), body.host));
         return { aggregate: view(row, context.version) };
       },
     }),
@@ -181,7 +182,9 @@ export function aggregateOperations({ db, cascade }: ComputeDependencies): Opera
       status: 200,
       summary: "Set an aggregate's metadata",
       handle: async ({ context, params, body }) => {
-        const row = await db.transaction((tx) => setAggregateMetadata(tx, cascade, idOf(params), body.metadata));
+        const row = await db.transaction((tx) =>
+          setAggregateMetadata(tx, cascade, aggregateIdOf(params), body.metadata),
+        );
         return { aggregate: view(row, context.version) };
       },
     }),
