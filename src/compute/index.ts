@@ -17,7 +17,7 @@ import { visibleFlavor } from './flavor/flavor.ts';
 import { forwardedOperations } from './forwarded/index.ts';
 import { deleteKeypairsOf, findKeypair } from './keypair/keypair.ts';
 import { computeQuotas } from './quota-set/quotas.ts';
-import { createServers, type ServerDependencies, type ServerFlavor } from './server/index.ts';
+import { createServers, owned, type ServerDependencies, type ServerFlavor } from './server/index.ts';
 
 export { computeQuotas } from './quota-set/quotas.ts';
 export { serverStore } from './server/index.ts';
@@ -73,7 +73,9 @@ export function createCompute(services: ComputeServices): {
       }),
     ...(projectExists === undefined ? {} : { projectExists }),
   });
-  const operations = [...servers.operations, ...consoleOperations(dependencies), ...admin, ...forwarded];
+  const operations = [...servers.operations, ...consoleOperations(dependencies), ...admin, ...forwarded].map((one) =>
+    owned(dependencies, one),
+  );
   return {
     service: {
       convention,

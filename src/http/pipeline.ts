@@ -169,6 +169,7 @@ function requestContext(
     publicUrl: options.publicUrl,
     log: options.log.child({ request_id: state.requestId }),
     allowed,
+    speaksOf: (rule, attribute) => options.policy.speaksOf(rule, attribute),
     enforce: (rule, target) => {
       if (!allowed(rule, target)) throw convention.refusal(rule);
     },

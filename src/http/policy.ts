@@ -28,6 +28,8 @@ export interface RuleDefault {
 export interface Policy {
   /** Whether the rule of this name allows it; a rule that there is not allows nothing. */
   allowed(name: string, credentials: Credentials, target: Target): boolean;
+  /** Whether what a rule allows depends on this attribute of what is acted on, be it by rules that it refers to. */
+  speaksOf(name: string, attribute: string): boolean;
   /** The names of all rules, sorted. */
   names(): string[];
 }
@@ -267,8 +269,14 @@ export function createPolicy(options: {
   }
   refuseCycles(trees);
   const rules = new Map([...trees].map(([name, tree]) => [name, compileTree(tree)]));
+  const speaks = (name: string, reference: string): boolean => {
+    const tree = trees.get(name);
+    if (tree === undefined) return false;
+    return texts.get(name)?.includes(reference) === true || referencesOf(tree).some((one) => speaks(one, reference));
+  };
   return {
     allowed: (name, credentials, target) => rules.get(name)?.(credentials, target, rules) === true,
+    speaksOf: (name, attribute) => speaks(name, `%(${attribute})s`),
     names: () => [...rules.keys()].sort(),
   };
 }

@@ -118,6 +118,8 @@ export interface RequestContext {
   allowed(rule: string, target?: Readonly<Record<string, unknown>>): boolean;
   /** The same, as a 403 in the service's words. */
   enforce(rule: string, target?: Readonly<Record<string, unknown>>): void;
+  /** Whether what the rule allows depends on this attribute of what is acted on (`user_id`). */
+  speaksOf(rule: string, attribute: string): boolean;
 }
 
 export type Query = Readonly<Record<string, string | readonly string[]>>;

@@ -59,11 +59,12 @@ export const identities: Readonly<Record<string, Identity>> = {
 export function testApi(
   services: readonly Service[],
   tokens: Readonly<Record<string, Identity>> = identities,
+  overrides: Readonly<Record<string, string>> = {},
 ): TestApi {
   const server = createServer({
     services,
     authenticate: async (token) => tokens[token],
-    policy: createPolicy({ defaults: rulesOf(services) }),
+    policy: createPolicy({ defaults: rulesOf(services), overrides }),
     publicUrl: 'http://parent',
     log: silent,
     metrics: createMetrics({ process: false }),

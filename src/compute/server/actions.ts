@@ -30,6 +30,8 @@ import { send } from './send.ts';
 import { HARD_REBOOT_TASKS, PLAIN_ACTIONS, requireState, SHELVED_SUFFIX } from './state.ts';
 
 const NAME_MAX = 255;
+/** Since when a server that boots from a volume may be rescued. */
+const RESCUES_VOLUMES_SINCE = 87;
 
 /** `POST /servers/:server_id/action`, all of them. */
 export function actionOperations(dependencies: ServerDependencies): Operation[] {
@@ -121,9 +123,13 @@ function stateActions(dependencies: ServerDependencies): Operation[] {
       handle: async (call) => {
         const adminPass = call.body?.adminPass ?? randomPassword();
         const image = call.body?.rescue_image_ref;
-        if (image !== undefined) await usableImage(dependencies, call, image, 'Cannot find image for rescue');
+        if (image !== undefined) await requireRescuing(dependencies, call, image);
         await withServer(dependencies, call, async (tx, row) => {
           requireState(row, call.context, { method: 'rescue', vm: ['active', 'stopped', 'error'] });
+          // Since 2.87 it depends on the image and the host, which the child knows.
+          if (row.image_id === '' && call.context.version < RESCUES_VOLUMES_SINCE) {
+            throw badRequest(`Instance ${row.id} cannot be rescued: Cannot rescue a volume-backed instance`);
+          }
           const body = { adminPass, ...(image === undefined ? {} : { rescue_image_ref: image }) };
           await send(dependencies, tx, row, call, 'rescue', 'rescue', body, 'rescuing');
         });
@@ -159,6 +165,13 @@ function stateActions(dependencies: ServerDependencies): Operation[] {
         }),
     }),
   ];
+}
+
+/** @throws Fault 400 for an image that nothing can be rescued by */
+async function requireRescuing(dependencies: ServerDependencies, call: Call, id: string): Promise<void> {
+  const words = `Requested rescue image '${id}' is not supported`;
+  const image = await usableImage(dependencies, call, id, words);
+  if ((image.properties.block_device_mapping ?? '') !== '') throw badRequest(words);
 }
 
 function sizeActions(dependencies: ServerDependencies): Operation[] {

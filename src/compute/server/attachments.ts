@@ -6,6 +6,7 @@ import type { ServerPort } from '../../network/server-networks.ts';
 import type { ServerVolumeAttachment } from '../../volume/server-volumes.ts';
 import { firstOf, NON_NEGATIVE, queryParameters } from '../links.ts';
 import type { ServerDependencies } from './dependencies.ts';
+import { requireMultiattach } from './boot-lookup.ts';
 import { askerOf, findServer, withServer } from './lookup.ts';
 import { enqueue, refreshAddresses, refreshVolumes } from './records.ts';
 import { rootVolumeOf, type ServerRow } from './resource.ts';
@@ -148,6 +149,8 @@ function volumeOperations(dependencies: ServerDependencies): Operation[] {
       status: 202,
       summary: 'Detach a volume from a server',
       handle: async (call) => {
+        await findServer(dependencies, call);
+        await volumes.resolve(db.query, call.context, call.params.volume_id as string);
         const [, found] = await one(call, ({ id }, volume) => `Instance ${id} is not attached to volume ${volume}`);
         await withServer(dependencies, call, (tx, row) => detachVolume(dependencies, tx, row, call, found));
       },
@@ -170,6 +173,7 @@ async function attachVolume(dependencies: ServerDependencies, call: Call<VolumeB
   const server = await findServer(dependencies, call);
   const volume = await dependencies.volumes.resolve(dependencies.db.query, context, volumeId);
   const { version } = context;
+  if (volume.multiattach) requireMultiattach(context);
   const attached = await withServer(dependencies, call, async (tx, row) => {
     requireState(row, context, { method: 'attach_volume', vm: volumeStates(context), task: 'any' });
     if (volume.child !== null && volume.child !== row.child) {

@@ -57,6 +57,7 @@ export interface Resolved {
 }
 
 const GIB = 1024 ** 3;
+const MULTIATTACH_SINCE = 60;
 
 export const projectOf = (context: RequestContext): string => context.identity.project?.id ?? '';
 
@@ -215,6 +216,12 @@ export function requireFitting(
   }
 }
 
+/** @throws Fault 400 before clients knew that a volume may be attached to several servers */
+export function requireMultiattach({ version }: RequestContext): void {
+  if (version >= MULTIATTACH_SINCE) return;
+  throw badRequest(`Multiattach volumes are only supported starting with compute API version 2.${MULTIATTACH_SINCE}.`);
+}
+
 /** Where the volumes and snapshots named live: the server can only go where all of them are. */
 async function sourcesOf(
   { volumes, db }: ServerDependencies,
@@ -233,6 +240,7 @@ async function sourcesOf(
       if (!(error instanceof Fault) || error.status !== 404) throw error;
       throw badRequest(`Block Device Mapping is Invalid: failed to get ${source_type} ${uuid}.`);
     });
+    if ('multiattach' in source && source.multiattach) requireMultiattach(context);
     if ('bootable' in source && boot_index === 0 && !source.bootable) {
       throw badRequest(`Block Device ${uuid} is not bootable.`);
     }

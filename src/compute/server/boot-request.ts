@@ -1,5 +1,5 @@
 /** A create's body as Nova reads it: zone and host, networks, counts. Nothing here asks the database. */
-import { badRequest, conflict } from '../../http/fault.ts';
+import { badRequest } from '../../http/fault.ts';
 import type { NetworkRequest } from '../../network/server-networks.ts';
 
 /** `server` of a create, after its schema. */
@@ -84,7 +84,9 @@ export function networksOf(body: CreateBody, maximum: number): readonly NetworkR
           'Failed to launch instances: Unable to launch multiple instances with a single configured port ID. Please launch your instance one by one with different ports.',
         );
       }
-      if (seen.has(port)) throw conflict(`Port ${port} is still in use.`);
+      if (seen.has(port)) {
+        throw badRequest(`Port ID '${port}' was specified twice: you cannot attach a port multiple times.`);
+      }
       seen.add(port);
       return { port_id: port, tag };
     }

@@ -29,6 +29,7 @@ export { act } from './act.ts';
 export { askChild } from './ask.ts';
 export { quotaFault } from './boot.ts';
 export { findServer } from './lookup.ts';
+export { owned } from './owned.ts';
 export { bury } from './records.ts';
 export { hostIdOf, type ServerFlavor, type ServerRow, server, serverStore } from './resource.ts';
 

@@ -3,7 +3,7 @@
  * off the record and its server, and kept nowhere else.
  */
 import { type RawBuilder, type SqlBool, sql } from 'kysely';
-import { badRequest, conflict, notFound } from '../../http/fault.ts';
+import { badRequest, notFound } from '../../http/fault.ts';
 import { type Call, type Operation, operation, type Query, type RequestContext } from '../../http/service.ts';
 import { isotime } from '../../http/validation.ts';
 import { ANY_TEXT, firstOf, MOMENT, NON_NEGATIVE, once, queryParameters, resourceLinks } from '../links.ts';
@@ -11,7 +11,7 @@ import { ADMIN, computeRule } from '../rules.ts';
 import { micros, stableIds } from '../service/hosts.ts';
 import type { ServerDependencies } from './dependencies.ts';
 import { askerOf, findServer, withServer } from './lookup.ts';
-import { enqueue } from './records.ts';
+import { change, closeAction, enqueue, recordAction, states } from './records.ts';
 import type { ServerRow } from './resource.ts';
 import { rules } from './rules.ts';
 import { nullActionSchema } from './schema.ts';
@@ -37,6 +37,10 @@ const PAGES_SINCE = 59;
 const BEFORE_SINCE = 66;
 const PROJECTS_SINCE = 80;
 const PAGE_MAX = 1000;
+/** Since when one can be aborted that has not begun. */
+const ABORTS_QUEUED_SINCE = 65;
+/** How the record of a migration ends that was aborted before it had begun. */
+const CANCELLED = 'The migration was cancelled.';
 const IN_PROGRESS = ['queued', 'preparing', 'running', 'post-migrating'];
 
 const OLD = {
@@ -66,6 +70,7 @@ const MIGRATIONS = sql`
     a.migration->>'old_flavor' as old_flavor, a.migration->>'new_flavor' as new_flavor,
     a.user_id, a.project_id, a.start_time as created_at, greatest(a.updated_at, after.updated_at) as updated_at,
     case
+      when a.result = 'Error' and a.message = ${CANCELLED} then 'cancelled'
       when a.result = 'Error' then 'error'
       when a.migration->>'type' = 'live-migration' then
         case when a.finish_time is not null then 'completed'
@@ -223,25 +228,55 @@ export function migrationOperations(dependencies: ServerDependencies): Operation
       ],
       PAGE_MAX,
     );
+  const ofServer = async (call: Call, row: ServerRow): Promise<MigrationRow | undefined> => {
+    const id = call.params.migration_id as string;
+    if (!/^\d{1,15}$/.test(id)) return undefined;
+    const [found] = await select([sql<SqlBool>`server_id = ${row.id}`, sql<SqlBool>`id = ${id}::bigint`], 1);
+    return found;
+  };
   const one = async (call: Call, row: ServerRow): Promise<MigrationRow> => {
     const id = call.params.migration_id as string;
-    const [found] = /^\d{1,15}$/.test(id) ? await live(row, [sql<SqlBool>`id = ${id}::bigint`]) : [];
+    const found = await ofServer(call, row);
     if (found === undefined) throw notFound(`In-progress live migration ${id} is not found for server ${row.id}.`);
+    if (found.type !== 'live-migration') throw notFound(`Migration ${id} for server ${row.id} is not live-migration.`);
+    if (!IN_PROGRESS.includes(found.status)) {
+      throw notFound(`Live migration ${id} for server ${row.id} is not in progress.`);
+    }
     return found;
   };
   const end = (call: Call, way: 'complete' | 'abort', vm: readonly string[] | undefined) =>
     withServer(dependencies, call, async (tx, row) => {
+      const id = call.params.migration_id as string;
       requireState(row, call.context, {
         method: way === 'abort' ? 'abort live migration' : 'force_complete',
         ...(vm === undefined ? {} : { vm }),
         task: ['migrating'],
       });
-      const { status } = await one(call, row);
-      // It is not with the child yet, so there is nothing there to hasten or to end.
-      if (status === 'queued') throw conflict(`Live migration of instance ${row.id} has not begun.`);
+      const found = await ofServer(call, row);
+      if (found === undefined) {
+        const words = `Migration ${id} not found for instance ${row.id}`;
+        throw way === 'abort' ? notFound(words) : badRequest(words);
+      }
+      const canQueued = way === 'abort' && call.context.version >= ABORTS_QUEUED_SINCE;
+      if (found.status !== 'running' && !(canQueued && found.status === 'queued')) {
+        const method = way === 'abort' ? 'abort live migration' : 'force complete';
+        throw badRequest(
+          `Migration ${id} state of instance ${row.id} is ${found.status}. Cannot ${method} while the migration is in this state.`,
+        );
+      }
+      const record = way === 'abort' ? 'live_migration_cancel' : 'live_migration_force_complete';
+      const waiting = row.pending.find((entry) => entry.record_id === Number(found.id) && entry.sent_at === null);
+      if (waiting !== undefined) {
+        // The child has not heard of it yet, and will not.
+        await closeAction(tx, waiting.record_id, CANCELLED);
+        await closeAction(tx, await recordAction(tx, row.id, record, askerOf(call.context)));
+        const pending = row.pending.filter(({ key }) => key !== waiting.key);
+        await change(tx, row, { ...states(row.vm_state, null), pending });
+        return;
+      }
       await enqueue(tx, dependencies, row, askerOf(call.context), {
         action: 'end_migration',
-        record: way === 'abort' ? 'live_migration_cancel' : 'live_migration_force_complete',
+        record,
         body: { way },
         stateful: false,
       });

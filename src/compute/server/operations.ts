@@ -61,8 +61,7 @@ async function show(dependencies: ServerDependencies, call: Call): Promise<JsonB
   return new JsonBytes(['{"server":', found.open, rest === '}' ? '' : ',', rest, '}']);
 }
 
-const LATER =
-  /^(OS-EXT-|OS-SRV-USG:|os-extended-volumes:|config_drive$|key_name$|security_groups$|host_status$|server_groups$)/;
+const LATER = /^(OS-EXT-|OS-SRV-USG:|os-extended-volumes:|config_drive$|key_name$|security_groups$|host_status$)/;
 
 /** The answers of update and rebuild show less before 2.75: fewer attributes, and of addresses not their kind. */
 export function narrowed(shown: Record<string, unknown>, version: number, keep: readonly string[] = []): unknown {

@@ -74,6 +74,8 @@ export interface ServerTestOptions {
   readonly proxies?: boolean;
   /** What joins east and west; nothing where it is not said. */
   readonly topology?: NetworkTopology;
+  /** Rules in place of the defaults. */
+  readonly policy?: Readonly<Record<string, string>>;
 }
 
 type TestDatabase = Awaited<ReturnType<typeof testDatabase>>;
@@ -90,7 +92,7 @@ async function startProcess(
   { url }: TestDatabase,
   clouds: readonly SimCloud[],
   data_dir: string,
-  { proxies = true, topology = NO_TOPOLOGY }: ServerTestOptions,
+  { proxies = true, topology = NO_TOPOLOGY, policy }: ServerTestOptions,
 ): Promise<Process> {
   const db = await openDatabase({ url, max_connections: 5 });
   const cascade = await createCascade({
@@ -122,7 +124,7 @@ async function startProcess(
     others: { network, image: images.service, volume: { convention: volumeConvention, operations: [] } },
     log: silent,
   });
-  const api = testApi([service, network, images.service]);
+  const api = testApi([service, network, images.service], undefined, policy);
   if (proxies) await cascade.start();
   return {
     cascade,
