@@ -16,7 +16,7 @@ import { keypairOperations } from './keypair/operations.ts';
 import { keypairKind } from './keypair/replica.ts';
 import { otherProjectLimits, quotaOperations } from './quota-set/operations.ts';
 import { tenantUsageOperations } from './quota-set/tenant-usage.ts';
-import { serverGroupOperations } from './server-group/operations.ts';
+import { allProjects, serverGroupOperations } from './server-group/operations.ts';
 import { serviceOperations } from './service/operations.ts';
 
 /** The operations of all that is not a server. */
@@ -39,7 +39,7 @@ export function computeAdminOperations(deps: ComputeDependencies): Operation[] {
 }
 
 /** Rules that those operations ask beyond their own. */
-export const computeAdminRules: readonly PolicyRule[] = [otherProjectLimits];
+export const computeAdminRules: readonly PolicyRule[] = [otherProjectLimits, allProjects];
 
 /** Tells cascading how children hold flavors and keypairs, and how their sizes are read. */
 export function registerComputeKinds(cascade: Cascade): void {

@@ -236,7 +236,7 @@ async function inNovasWords(request: ResolvedRequest, work: () => Promise<PortRo
     if (!(error instanceof Fault)) throw error;
     if (error.type === 'IpAddressAlreadyAllocated') throw addressInUse(request.fixed_ip ?? '', null);
     if (error.type === 'IpAddressGenerationFailure') {
-      throw badRequest(`No more available networks: no addresses are left on network ${request.network_id}.`);
+      throw badRequest(`No fixed IP addresses available for network: ${request.network_id}`);
     }
     if (error.type === 'SecurityGroupNotFound') throw badRequest(error.message);
     if (error.type === 'NetworkNotFound') throw networkUnknown(request.network_id);

@@ -157,7 +157,7 @@ test('every path parameter has an object, and every body a sample', () => {
 test('every rule has a name of the kind that its service gives, and refers to rules that there are', () => {
   const forms: Readonly<Record<string, RegExp>> = {
     identity: /^identity:[a-z0-9_]+$/,
-    compute: /^(os_compute_api:[a-z-]+|compute:server:topology)(:[a-z_-]+)*$/,
+    compute: /^(os_compute_api:[a-z-]+|compute:server:topology|compute:aggregates)(:[a-z_-]+)*$/,
     network: /^(get|create|update|delete|add|remove|onboard)_[a-z_]+$/,
     volume: /^([a-z]+_extension|volume|message):[A-Za-z_]+(:[A-Za-z_]+)*$|^limits_extension:used_limits$/,
     image: /^[a-z_]+$/,

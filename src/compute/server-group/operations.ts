@@ -7,7 +7,7 @@ import { all } from '../../resource/store.ts';
 import type { ComputeDependencies } from '../dependencies.ts';
 import { ANY_TEXT, firstOf, NON_NEGATIVE, queryParameters } from '../links.ts';
 import { numberOf, PRINTABLE_NAME } from '../parameters.ts';
-import { computeRule, MEMBER, READER } from '../rules.ts';
+import { ADMIN, computeRule, MEMBER, READER } from '../rules.ts';
 import {
   createServerGroup,
   deleteServerGroup,
@@ -24,6 +24,9 @@ const rules = {
   create: computeRule('os-server-groups:create', MEMBER),
   remove: computeRule('os-server-groups:delete', MEMBER),
 };
+
+/** Asked within the operation that lists groups. */
+export const allProjects = computeRule('os-server-groups:index:all_projects', ADMIN);
 
 const PROJECT_SINCE = 13;
 const SOFT_SINCE = 15;
@@ -104,6 +107,7 @@ export function serverGroupOperations({ db }: ComputeDependencies): Operation[] 
       handle: async ({ context, query }) => {
         const { identity, version } = context;
         const everywhere = query.all_projects !== undefined && identity.isAdmin;
+        if (everywhere) context.enforce(allProjects.name);
         const which = everywhere ? [] : [sql<SqlBool>`project_id = ${identity.project?.id ?? '-'}`];
         const limit = Math.min(Number(firstOf(query.limit) || LIST_MAX) || LIST_MAX, LIST_MAX);
         const offset = Number(firstOf(query.offset) ?? 0);

@@ -77,6 +77,7 @@ async function events(
 ): Promise<Record<string, unknown>[]> {
   const all = context.allowed(inner.actionEvents.name);
   const { version } = context;
+  const withDetails = version >= EVENT_DETAILS && context.allowed(inner.actionDetails.name);
   const own: ActionEvent = {
     event: `compute_${row.action}`,
     start_time: moment(row.start_time),
@@ -90,7 +91,7 @@ async function events(
     ...(all ? { traceback: null } : {}),
     ...(all && version >= 62 ? { host: server.child } : {}),
     ...(version >= 62 ? { hostId: hostIdOf(server.project_id, server.child) } : {}),
-    ...(version >= 84 ? { details } : {}),
+    ...(withDetails ? { details } : {}),
   }));
 }
 
@@ -184,6 +185,10 @@ async function list(dependencies: ServerDependencies, call: Call, path: string):
     const value = context.version >= since ? text(name) : undefined;
     if (value !== undefined) conditions.push(sql<SqlBool>`updated_at ${sql.raw(sign)} ${isotime(value)}::timestamptz`);
   }
+  const [since, before] = ['changes-since', 'changes-before'].map((name) => isotime(text(name) ?? ''));
+  if (since !== undefined && before !== undefined && Date.parse(before) < Date.parse(since)) {
+    throw badRequest('The value of changes-since must be less than or equal to changes-before.');
+  }
   const marker = pages ? text('marker') : undefined;
   if (marker !== undefined) {
     const found = await sql<{ id: number }>`select id from server_actions
@@ -196,11 +201,15 @@ async function list(dependencies: ServerDependencies, call: Call, path: string):
   const { rows } = await sql<ActionRow>`select * from server_actions where ${sql.join(conditions, sql` and `)}
     order by id desc limit ${limit}`.execute(dependencies.db.query);
   const last = rows.at(-1);
-  const href = `${context.baseUrl}${path.replace(':server_id', server.id)}?limit=${limit}&marker=${last?.request_id}`;
+  const next = new URLSearchParams();
+  for (const name of ['limit', 'changes-since', 'changes-before']) {
+    const value = text(name);
+    if (value !== undefined) next.set(name, value);
+  }
+  next.set('marker', last?.request_id ?? '');
+  const href = `${context.baseUrl}${path.replace(':server_id', server.id)}?${next}`;
   return {
     instanceActions: rows.map((row) => actionView(context, row)),
-    ...(pages && text('limit') !== undefined && rows.length === limit && last !== undefined
-      ? { links: [{ rel: 'next', href }] }
-      : {}),
+    ...(pages && rows.length === limit && last !== undefined ? { links: [{ rel: 'next', href }] } : {}),
   };
 }

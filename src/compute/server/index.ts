@@ -2,7 +2,7 @@
 import type { Operation, PolicyRule } from '../../http/service.ts';
 import { actionOperations } from './actions.ts';
 import { askedOperations } from './asked.ts';
-import { attachmentOperations } from './attachments.ts';
+import { volumeOperations } from './attachments.ts';
 import {
   ATTACH_NETWORK_RULE,
   ATTACH_VOLUME_RULE,
@@ -14,6 +14,7 @@ import {
 import type { ServerDependencies } from './dependencies.ts';
 import { externalEventOperations } from './external-events.ts';
 import { historyOperations } from './history.ts';
+import { interfaceOperations } from './interfaces.ts';
 import { leavingKind } from './leaving.ts';
 import { migrationOperations } from './migrations.ts';
 import { serverOperations } from './operations.ts';
@@ -51,7 +52,8 @@ export function createServers(dependencies: ServerDependencies): Servers {
       ...serverOperations(dependencies),
       ...actionOperations(dependencies),
       ...partOperations(dependencies),
-      ...attachmentOperations(dependencies),
+      ...volumeOperations(dependencies),
+      ...interfaceOperations(dependencies),
       ...historyOperations(dependencies),
       ...askedOperations(dependencies),
       ...migrationOperations(dependencies),

@@ -6,7 +6,7 @@ import type { Call, Query, RequestContext } from '../../http/service.ts';
 import { isotime } from '../../http/validation.ts';
 import { listBody, listBytes, parseListing, unknownMarker } from '../../resource/listing.ts';
 import type { ServerDependencies } from './dependencies.ts';
-import { hostStatuses } from './host-status.ts';
+import { shownHostStatuses } from './host-status.ts';
 import { ADMIN_SORT_KEYS, FILTERS, isPassedOver, REFUSED, SORT_KEYS, truth } from './list-filters.ts';
 import { server, serverRenderings } from './resource.ts';
 import { inner } from './rules.ts';
@@ -35,11 +35,11 @@ export async function listServers(
       ? { shown: [], ids: [] }
       : await serverRenderings.page(dependencies.db.query, listing, context, view, { child: sql.ref('child') });
   if (found === undefined) throw unknownMarker(compute, listing.marker ?? '');
-  const withStatus = view === 'detail' && context.version >= 16 && context.allowed(inner.hostStatus.name);
-  const statusOf = withStatus ? await hostStatuses(dependencies) : undefined;
-  const items = found.shown.map(({ open, live }) =>
-    statusOf === undefined ? [open, END] : [open, `,"host_status":"${statusOf(live.child as string | null)}"}`],
-  );
+  const statusOf = view === 'detail' ? await shownHostStatuses(dependencies, context) : undefined;
+  const items = found.shown.map(({ open, live }) => {
+    const status = statusOf?.(live.child as string | null);
+    return status === undefined ? [open, END] : [open, `,"host_status":"${status}"}`];
+  });
   return listBytes(server, listBody(server, compute, context, listing, query, path, items, found.ids), items);
 }
 

@@ -7,13 +7,13 @@ import { boot } from './boot.ts';
 import type { CreateBody } from './boot-request.ts';
 import '../server-group/server-group.ts';
 import type { ServerDependencies } from './dependencies.ts';
-import { hostStatuses } from './host-status.ts';
+import { shownHostStatuses } from './host-status.ts';
 import { listServers } from './list.ts';
 import { listQuery } from './list-filters.ts';
 import { askerOf, living, missing, withServer } from './lookup.ts';
 import { bury, change, dropPending, recordAction, states, wake } from './records.ts';
 import { canonicalIp, linksOf, type ServerAddress, type ServerRow, server, serverRenderings } from './resource.ts';
-import { inner, rules } from './rules.ts';
+import { rules } from './rules.ts';
 import { createSchema, isTrue, updateSchema } from './schema.ts';
 import { requireState } from './state.ts';
 
@@ -27,9 +27,8 @@ export async function view(
   row: ServerRow,
 ): Promise<Record<string, unknown>> {
   const shown = renderer<ServerRow>(server, compute, context, 'detail')(row);
-  if (context.version >= 16 && context.allowed(inner.hostStatus.name)) {
-    shown.host_status = (await hostStatuses(dependencies))(row.child);
-  }
+  const status = (await shownHostStatuses(dependencies, context))?.(row.child);
+  if (status !== undefined) shown.host_status = status;
   if (context.version >= SHOWS_GROUPS) {
     const groups = await sql<{ ids: string[] }>`select ${groupsOf(row.id)} as ids`.execute(dependencies.db.query);
     shown.server_groups = groups.rows[0]?.ids ?? [];
@@ -51,10 +50,9 @@ async function show(dependencies: ServerDependencies, call: Call): Promise<JsonB
   });
   if (found === undefined) throw missing(id);
   const { child, groups } = found.live as { child: string | null; groups?: string[] };
+  const status = (await shownHostStatuses(dependencies, context))?.(child);
   const more = {
-    ...(version >= 16 && context.allowed(inner.hostStatus.name)
-      ? { host_status: (await hostStatuses(dependencies))(child) }
-      : {}),
+    ...(status === undefined ? {} : { host_status: status }),
     ...(groups === undefined ? {} : { server_groups: groups }),
   };
   const rest = JSON.stringify(more).slice(1);

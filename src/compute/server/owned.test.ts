@@ -35,3 +35,20 @@ it('says first whether there is such a server', async () => {
   const old = `/os-volumes_boot/${none}/action`;
   expect((await test.call('rita', 'POST', old, { 'os-stop': null })).status).toBe(404);
 });
+
+it('unlocks for whoever locked it', async () => {
+  const act = async (who: string, body: object) => (await test.call(who, 'POST', `/servers/${id}/action`, body)).status;
+  const locked = async () => {
+    const server = await test.show(id);
+    return [server.locked, server.locked_reason];
+  };
+  expect(await act('alice', { lock: { locked_reason: 'mine' } })).toBe(202);
+  // Locked by its owner already: nothing changes, the reason neither.
+  expect(await act('alice', { lock: { locked_reason: 'again' } })).toBe(202);
+  expect(await locked()).toEqual([true, 'mine']);
+  expect(await act('admin', { lock: null })).toBe(202);
+  expect(await locked()).toEqual([true, 'mine']);
+  expect(await act('alice', { unlock: null })).toBe(403);
+  expect(await act('admin', { unlock: null })).toBe(202);
+  expect(await locked()).toEqual([false, null]);
+});

@@ -122,6 +122,8 @@ const stored = {
   }),
   locked: field(Type.Boolean(), { since: 9, column: true, sort: true }),
   locked_reason: field(textOrNull, { since: 73, default: null }),
+  /** `owner` or `admin`: whoever locked it unlocks it. */
+  locked_by: field(textOrNull, { ...hidden, default: null }),
   description: field(textOrNull, { since: 19, default: null }),
   tags: field(Type.Array(text), { since: 26, column: true }),
   trusted_image_certificates: field(nullable(Type.Array(text)), { since: 63, default: null }),

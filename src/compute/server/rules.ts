@@ -107,4 +107,7 @@ export const inner = {
   unshelveToHost: admin('os-shelve:unshelve_to_host', 'Unshelve a server on a named host'),
   hostStatus: admin('servers:show:host_status', 'See the status of the host'),
   actionEvents: admin('os-instance-actions:events', 'See all of the events of actions'),
+  actionDetails: admin('os-instance-actions:events:details', 'See what the events of actions ended with'),
+  unlockOverride: admin('os-lock-server:unlock:unlock_override', 'Unlock a server that somebody else has locked'),
+  hostUnknown: admin('servers:show:host_status:unknown-only', 'See that the status of the host is not known'),
 } as const satisfies Record<string, PolicyRule>;

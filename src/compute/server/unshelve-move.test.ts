@@ -220,7 +220,7 @@ describe('where it cannot come up there', () => {
       await expectShelved(id, left?.id);
       Object.assign(west.timing, { boot_ms: 20 });
       const [action] = await actionsOf(id);
-      const detail = await call('alice', 'GET', `/servers/${id}/os-instance-actions/${action?.request_id}`);
+      const detail = await call('admin', 'GET', `/servers/${id}/os-instance-actions/${action?.request_id}`);
       expect(detail.body.instanceAction.events[0].details).not.toContain(there.id);
     }
     await until(async () => serversOf(east, id)[0]?.name === 'meanwhile');
