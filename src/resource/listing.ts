@@ -132,6 +132,8 @@ export function listBody(
         previous: null,
         next: full ? link(ids.at(-1), false) : null,
       };
+      // Keystone says so where a list was cut that nobody asked to be cut.
+      if (full && !listing.paged) body.truncated = true;
   }
   return body;
 }
