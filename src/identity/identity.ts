@@ -37,7 +37,7 @@ import { projectOperations } from './projects.ts';
 import { retiredOperations } from './retired.ts';
 import { revocationOperations } from './revocations.ts';
 import { roleOperations } from './roles.ts';
-import { listAssignmentsForTree } from './rules.ts';
+import { listAssignmentsForTree, trustRules } from './rules.ts';
 import { createTokens } from './tokens.ts';
 import { trustOperations } from './trusts.ts';
 import { userOperations } from './users.ts';
@@ -164,7 +164,7 @@ export function createIdentity(options: IdentityOptions): IdentityService {
     ...revocationOperations(core),
     ...retiredOperations(),
   ];
-  const rules = [listAssignmentsForTree];
+  const rules = [listAssignmentsForTree, trustRules.listOfTrustor, trustRules.listOfTrustee];
   const service: Service = { convention, operations, rules, home: (prefix) => jsonHome(operations, prefix) };
   return {
     service,

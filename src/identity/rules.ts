@@ -57,11 +57,14 @@ export const accessRule = {
 };
 
 const OF_TRUSTOR = 'user_id:%(target.trust.trustor_user_id)s';
-const OF_EITHER = `${SYSTEM_READER} or ${OF_TRUSTOR} or user_id:%(target.trust.trustee_user_id)s`;
+const OF_TRUSTEE = 'user_id:%(target.trust.trustee_user_id)s';
+const OF_EITHER = `${SYSTEM_READER} or ${OF_TRUSTOR} or ${OF_TRUSTEE}`;
 export const trustRules = {
   create: rule('create_trust', OF_TRUSTOR),
-  /** Asked about the trustor or trustee that a list names; who names none asks for all. */
-  list: rule('list_trusts', OF_EITHER),
+  list: systemReader('list_trusts'),
+  /** Asked in place of that where a list names a trustor, or a trustee. */
+  listOfTrustor: rule('list_trusts_for_trustor', `${SYSTEM_READER} or ${OF_TRUSTOR}`),
+  listOfTrustee: rule('list_trusts_for_trustee', `${SYSTEM_READER} or ${OF_TRUSTEE}`),
   get: rule('get_trust', OF_EITHER),
   listRoles: rule('list_roles_for_trust', OF_EITHER),
   getRole: rule('get_role_for_trust', OF_EITHER),

@@ -95,6 +95,14 @@ describe('a trust', () => {
     expect(await listed(tokens.bob, `?trustor_user_id=${ids.alice}`)).toBe(403);
     expect(await listed(tokens.bob, `?trustor_user_id=${ids.alice}&trustee_user_id=${ids.bob}`)).toBe(403);
     expect(await listed(tokens.alice, '')).toBe(403);
+    for (const [query, rule] of [
+      ['', 'list_trusts'],
+      [`?trustor_user_id=${ids.alice}`, 'list_trusts_for_trustor'],
+      [`?trustee_user_id=${ids.alice}`, 'list_trusts_for_trustee'],
+    ]) {
+      const words = `You are not authorized to perform the requested action: identity:${rule}.`;
+      expect(await answered(call(tokens.carol, 'GET', `${PATH}${query}`))).toEqual([403, words]);
+    }
     expect(await listed(admin, '')).toEqual([id]);
     expect((await call(tokens.bob, 'DELETE', `${PATH}/${id}`)).status).toBe(403);
     expect((await call(tokens.alice, 'DELETE', `${PATH}/${id}`)).status).toBe(204);

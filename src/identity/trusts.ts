@@ -76,30 +76,10 @@ export function trustOperations(core: Core): Operation[] {
       method: 'GET',
       path,
       policy: trustRules.list,
-      target: async ({ query }) => {
-        const trust = {
-          trustor_user_id: first(query, 'trustor_user_id'),
-          trustee_user_id: first(query, 'trustee_user_id'),
-        };
-        // Of two that are asked for, Keystone takes the trustor.
-        return {
-          target: { trust: trust.trustor_user_id === undefined ? trust : { ...trust, trustee_user_id: undefined } },
-        };
-      },
+      refused: (call) => listOwn(core, call),
       status: 200,
       summary: 'List trusts',
-      handle: async ({ context, query }) => {
-        refuseDelegated(context.identity);
-        const trustor = first(query, 'trustor_user_id') ?? null;
-        const trustee = trustor === null ? (first(query, 'trustee_user_id') ?? null) : null;
-        const rows = await select(
-          db.query,
-          sql`(${trustor}::text is null or trustor_user_id = ${trustor})
-            and (${trustee}::text is null or trustee_user_id = ${trustee})`,
-        );
-        const items = rows.map((row) => shown(row, context));
-        return collection(context, 'trusts', path, items, query);
-      },
+      handle: (call) => listTrusts(core, call),
     }),
     operation<Static<typeof Body>>({
       method: 'POST',
@@ -168,6 +148,33 @@ export function trustOperations(core: Core): Operation[] {
       }),
     ),
   ];
+}
+
+/** Who may not list all may list those by which they gave or were given something. @throws Fault 403 for others' */
+async function listOwn(core: Core, call: Call<unknown>): Promise<unknown> {
+  const { context, query } = call;
+  const trustor_user_id = first(query, 'trustor_user_id');
+  const trustee_user_id = first(query, 'trustee_user_id');
+  // Of two that are asked for, Keystone takes the trustor.
+  if (trustor_user_id !== undefined) {
+    context.enforce(trustRules.listOfTrustor.name, { target: { trust: { trustor_user_id } } });
+  } else if (trustee_user_id !== undefined) {
+    context.enforce(trustRules.listOfTrustee.name, { target: { trust: { trustee_user_id } } });
+  } else throw core.convention.refusal(trustRules.list.name);
+  return listTrusts(core, call);
+}
+
+async function listTrusts(core: Core, { context, query }: Call<unknown>): Promise<unknown> {
+  refuseDelegated(context.identity);
+  const trustor = first(query, 'trustor_user_id') ?? null;
+  const trustee = trustor === null ? (first(query, 'trustee_user_id') ?? null) : null;
+  const rows = await select(
+    core.db.query,
+    sql`(${trustor}::text is null or trustor_user_id = ${trustor})
+      and (${trustee}::text is null or trustee_user_id = ${trustee})`,
+  );
+  const items = rows.map((row) => shown(row, context));
+  return collection(context, 'trusts', '/OS-TRUST/trusts', items, query);
 }
 
 /** An application credential was given for less than its user's whole rights: trusts could give more. @throws Fault 403 */
