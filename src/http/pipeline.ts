@@ -249,17 +249,24 @@ function refuseOtherProject(identity: Identity, projectId: string): void {
 
 const PASSED_OVER_MAX = 100;
 
-/** Takes out of a body what its schema does not know, as Nova does for clients of its `/v2`. */
+/**
+ * Takes out of a body what its schema does not know, and from names the spaces at their ends, as Nova does for clients of
+ * its `/v2`.
+ */
 function passOver(schema: NonNullable<Operation['body']>, body: unknown, version: number): void {
   const known = typeof schema === 'function' ? schema(version) : schema;
   for (let passed = 0; passed < PASSED_OVER_MAX; passed += 1) {
     const problem = check(known, body);
-    if (problem?.keyword !== 'additionalProperties' || problem.property === undefined) return;
+    if (problem === undefined) return;
+    const { value, property } = problem;
+    const isSpaced = problem.nameReason !== undefined && typeof value === 'string' && value.trim() !== value;
+    if (!isSpaced && (problem.keyword !== 'additionalProperties' || property === undefined)) return;
+    const parts = problem.path.split('/').map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'));
+    const name = isSpaced ? parts.pop() : property;
     let at = body as Record<string, unknown>;
-    for (const part of problem.path.split('/').slice(1)) {
-      at = at[part.replaceAll('~1', '/').replaceAll('~0', '~')] as Record<string, unknown>;
-    }
-    delete at[problem.property];
+    for (const part of parts.slice(1)) at = at[part] as Record<string, unknown>;
+    if (isSpaced) at[name as string] = value.trim();
+    else delete at[name as string];
   }
 }
 

@@ -7,7 +7,7 @@ import { quotaFault, randomPassword } from './boot.ts';
 import { idFromReference } from './boot-request.ts';
 import { act } from './act.ts';
 import { consoleOutput } from './console.ts';
-import { imageActions } from './image-actions.ts';
+import { imageActions, shareWith } from './image-actions.ts';
 import type { ServerDependencies } from './dependencies.ts';
 import { findServer, withServer } from './lookup.ts';
 import { moveActions } from './move-actions.ts';
@@ -15,7 +15,7 @@ import { rebuildAction, usableImage } from './rebuild.ts';
 import { unshelve } from './unshelve.ts';
 import { ownActions } from './own-actions.ts';
 import { difference, footprint } from './records.ts';
-import type { ServerRow } from './resource.ts';
+import { inheritedProperties, type ServerRow } from './resource.ts';
 import { rules } from './rules.ts';
 import {
   changePasswordSchema,
@@ -84,13 +84,14 @@ async function shelvedImage(
   return dependencies.images.registerSnapshot(tx, call.context, {
     name: `${row.name.slice(0, NAME_MAX - SHELVED_SUFFIX.length)}${SHELVED_SUFFIX}`,
     properties: {
+      ...inheritedProperties(row),
       image_type: 'snapshot',
       instance_uuid: row.id,
       user_id: row.user_id,
-      base_image_ref: row.image_id,
     },
     child: row.child as string,
     server_id: row.id,
+    share_with: shareWith(call, row),
     min_disk: row.flavor_copy.disk,
   });
 }

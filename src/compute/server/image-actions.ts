@@ -113,7 +113,7 @@ interface ImageKind {
 const SNAPSHOT: ImageKind = { type: 'snapshot', record: 'createImage', task: 'image_snapshot', properties: {} };
 
 /** Whoever makes an image of another project's server shares it with that project. */
-const shareWith = ({ context }: Call, row: ServerRow): string | undefined =>
+export const shareWith = ({ context }: Call, row: ServerRow): string | undefined =>
   context.identity.project?.id === row.project_id ? undefined : row.project_id;
 
 /** Asks the child for an image of the server's disk. */

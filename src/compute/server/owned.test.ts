@@ -36,6 +36,14 @@ it('says first whether there is such a server', async () => {
   expect((await test.call('rita', 'POST', old, { 'os-stop': null })).status).toBe(404);
 });
 
+it('takes names with spaces at their ends from clients of before microversions', async () => {
+  const put = (root: string) =>
+    test.ask('alice', 'PUT', `/compute/${root}/servers/${id}`, { server: { name: ' spaced\t', odd: 1 } });
+  expect((await put('v2.1')).status).toBe(400);
+  const { status, body } = await put('v2');
+  expect([status, body.server?.name]).toEqual([200, 'spaced']);
+});
+
 it('unlocks for whoever locked it', async () => {
   const act = async (who: string, body: object) => (await test.call(who, 'POST', `/servers/${id}/action`, body)).status;
   const locked = async () => {
