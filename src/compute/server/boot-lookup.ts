@@ -49,6 +49,7 @@ export interface Resolved {
   readonly image: ServerImage | undefined;
   /** Properties of the image that the server, or the volume that it boots from, is made of. */
   readonly boot_properties: Readonly<Record<string, string>>;
+  readonly disk_config: string;
   readonly key: { readonly id: string; readonly name: string } | undefined;
   readonly networks: ResolvedNetworks;
   readonly devices: readonly BootDevice[];
@@ -65,18 +66,18 @@ export const projectOf = (context: RequestContext): string => context.identity.p
 export function placeOf(
   context: RequestContext,
   body: CreateBody,
-): { zone: string | undefined; host: string | undefined } {
+): { zone: string | undefined; host: string | undefined; isForced: boolean } {
   const { zone, host: forced } = parseZone(body.availability_zone);
   const requested = body.host ?? body.hypervisor_hostname;
   if (forced !== undefined) context.enforce(FORCED_HOST_RULE.name);
-  if (requested === undefined) return { zone, host: forced };
+  if (requested === undefined) return { zone, host: forced, isForced: forced !== undefined };
   context.enforce(DESTINATION_RULE.name);
   if (forced !== undefined) {
     throw badRequest(
       'One mechanism with host and/or hypervisor_hostname and another mechanism with zone:host:node are mutually exclusive.',
     );
   }
-  return { zone, host: requested };
+  return { zone, host: requested, isForced: false };
 }
 
 /** @throws Fault what speaks against the boot, in Nova's order and words */
@@ -129,6 +130,7 @@ export async function resolve(
     flavor: found,
     image,
     boot_properties: bootImage === undefined ? root_properties : bootImage.properties,
+    disk_config: diskConfigOf(body['OS-DCF:diskConfig'], bootImage) ?? 'MANUAL',
     key: foundKey,
     networks: value(networks),
     devices,
@@ -172,6 +174,23 @@ async function rootImage(
   });
   if (image.status !== 'active') throw badRequest(`Image ${id} is not active.`);
   return image;
+}
+
+const IS_AUTO = /^(1|t|true|on|y|yes)$/i;
+
+/**
+ * Whether a server's disk is made as large as its flavor says, by the request or else by its image.
+ * @throws Fault 400 where it is asked for and the image refuses it
+ */
+export function diskConfigOf(
+  asked: string | undefined,
+  image: Pick<ServerImage, 'id' | 'properties'> | undefined,
+): string | undefined {
+  const ofImage = image?.properties.auto_disk_config?.trim();
+  if (asked === 'AUTO' && ofImage?.toLowerCase() === 'disabled') {
+    throw badRequest(`Requested image ${image?.id} has automatic disk resize disabled.`);
+  }
+  return asked ?? (ofImage !== undefined && IS_AUTO.test(ofImage) ? 'AUTO' : undefined);
 }
 
 /**
@@ -262,6 +281,15 @@ export async function requireMetadataQuota(
   if (items === 0) return;
   const limit = (await quotas.usage(db.query, projectOf(context))).metadata_items?.limit ?? 128;
   if (limit >= 0 && items > limit) throw forbidden(`Maximum number of metadata items exceeds ${limit}`);
+}
+
+/** The zone of a boot: where a host is forced that is not in it, the zone does not count, as in Nova. */
+export function zoneOf(
+  zones: readonly { readonly name: string; readonly children: readonly string[] }[],
+  { zone, host, isForced }: ReturnType<typeof placeOf>,
+): string | undefined {
+  const isIn = zones.some(({ name, children }) => name === zone && children.includes(host ?? ''));
+  return isForced && !isIn ? undefined : zone;
 }
 
 /** @throws Fault 400 for a zone that does not exist, or that the volumes are not in */

@@ -28,7 +28,50 @@ it('says why a server has no place', async () => {
   expect(await fault(await boot({ host: 'east' }))).toBe(
     `No valid host was found. Network ${test.network} does not reach compute host east.`,
   );
-  expect(await fault(await boot({ availability_zone: 'east:west' }))).toBe(
+  // A host that is forced goes before a zone that it is not in, and before one that there is not.
+  for (const availability_zone of ['east:west', 'nowhere:west']) {
+    const id = await boot({ availability_zone });
+    const { server: made } = (await test.call('admin', 'GET', `/servers/${id}`)).body;
+    expect([made.status, made['OS-EXT-AZ:availability_zone'], made['OS-EXT-SRV-ATTR:host']]).toEqual([
+      'BUILD',
+      'west',
+      'west',
+    ]);
+  }
+  expect(await fault(await boot({ availability_zone: 'east', host: 'west' }))).toBe(
     'No valid host was found. Compute host west is not in availability zone east.',
   );
+});
+
+it('takes from the image whether the disk is made as large as the flavor says', async () => {
+  const imageWith = async (auto_disk_config: string) => {
+    const { id } = (
+      await test.ask('alice', 'POST', '/image/v2/images', {
+        name: 'i',
+        disk_format: 'raw',
+        container_format: 'bare',
+        auto_disk_config,
+      })
+    ).body;
+    const data = { 'content-type': 'application/octet-stream' };
+    await test.ask('alice', 'PUT', `/image/v2/images/${id}/file`, Buffer.from('x'), data);
+    return id as string;
+  };
+  const [auto, disabled] = [await imageWith('true'), await imageWith(' Disabled')];
+  const diskOf = async (more: object) => (await test.show(await test.boot('east', more)))['OS-DCF:diskConfig'];
+  expect(await diskOf({ imageRef: auto })).toBe('AUTO');
+  expect(await diskOf({ imageRef: auto, 'OS-DCF:diskConfig': 'MANUAL' })).toBe('MANUAL');
+  expect(await diskOf({ imageRef: disabled })).toBe('MANUAL');
+  const server = {
+    name: 'n',
+    flavorRef: test.flavor,
+    imageRef: disabled,
+    networks: 'none',
+    'OS-DCF:diskConfig': 'AUTO',
+  };
+  const { status, body } = await test.call('alice', 'POST', '/servers', { server });
+  expect([status, body.badRequest?.message]).toEqual([
+    400,
+    `Requested image ${disabled} has automatic disk resize disabled.`,
+  ]);
 });

@@ -9,7 +9,7 @@ import type { Tx } from '../../db/database.ts';
 import { badRequest, Fault, forbidden } from '../../http/fault.ts';
 import type { RequestContext } from '../../http/service.ts';
 import { QuotaExceeded } from '../../resource/quota.ts';
-import { affordable, place, placeOf, projectOf, requireZone, resolve, type Resolved } from './boot-lookup.ts';
+import { affordable, place, placeOf, projectOf, requireZone, resolve, type Resolved, zoneOf } from './boot-lookup.ts';
 import { rootDevice } from './boot-devices.ts';
 import { type CreateBody, counts } from './boot-request.ts';
 import { findServerGroup, joinServerGroup, type ServerGroup } from '../server-group/server-group.ts';
@@ -53,7 +53,8 @@ export async function boot(
   hints: Readonly<Record<string, unknown>>,
 ): Promise<Boot> {
   const { minimum, maximum } = counts(body);
-  const { zone, host } = placeOf(context, body);
+  const asked = placeOf(context, body);
+  const { host } = asked;
   if (body.hostname !== undefined && maximum > 1) {
     throw badRequest('Unable to allocate a single hostname to multiple instances');
   }
@@ -62,6 +63,7 @@ export async function boot(
     dependencies.cascade.zones(dependencies.db.query),
     groupOf(dependencies, context, hints),
   ]);
+  const zone = zoneOf(zones, asked);
   requireZone(zones, zone, resolved.children);
   const alone =
     group === undefined ? await place(dependencies.db.query, dependencies, resolved, { zone, host }) : undefined;
@@ -178,7 +180,7 @@ function draftOf(context: RequestContext, body: CreateBody, resolved: Resolved, 
     metadata: { ...body.metadata },
     access_ip_v4: body.accessIPv4 ?? '',
     access_ip_v6: canonicalIp(body.accessIPv6 ?? ''),
-    disk_config: body['OS-DCF:diskConfig'] ?? 'MANUAL',
+    disk_config: resolved.disk_config,
     config_drive: isTrue(body.config_drive) ? 'True' : '',
     volumes: [],
     locked: false,

@@ -4,7 +4,7 @@ import { type Call, type Operation, Reply } from '../../http/service.ts';
 import type { ServerImage } from '../../image/server-images.ts';
 import { act } from './act.ts';
 import { randomPassword } from './boot.ts';
-import { requireFitting, requireMetadataQuota } from './boot-lookup.ts';
+import { diskConfigOf, requireFitting, requireMetadataQuota } from './boot-lookup.ts';
 import type { ServerDependencies } from './dependencies.ts';
 import { findServer, withServer } from './lookup.ts';
 import { narrowed, view } from './operations.ts';
@@ -79,7 +79,8 @@ async function rebuild(dependencies: ServerDependencies, call: Call<RebuildBody>
     const isOfVolume = before.image_id === '';
     if (isOfVolume) await requireSameImage(dependencies, call, before, image);
     requireFitting(context, image, before.flavor_copy, isOfVolume ? { volume_size: null } : undefined);
-    const { 'OS-DCF:diskConfig': disk_config, imageRef: _, ...rest } = body;
+    const { 'OS-DCF:diskConfig': asked, imageRef: _, ...rest } = body;
+    const disk_config = diskConfigOf(asked, image);
     const patch: Partial<ServerRow> = {
       ...(isOfVolume ? {} : { image_id: image.id }),
       ...(body.name === undefined ? {} : { name: body.name.trim() }),
