@@ -125,7 +125,13 @@ describe('a QoS policy', () => {
     const path = `${COMPUTE}/servers/${other}/os-interface`;
     expect(await refused(409, 'alice', 'POST', path, attach)).toContain(NO_QOS);
     expect((await ask('alice', 'GET', `${NETWORK}/ports/${port}`)).port.device_id).toBe('');
-    await ask('alice', 'DELETE', `${NETWORK}/ports/${port}`);
+    // And on one that a trunk brings there.
+    const near = { network_id: (await ask('alice', 'GET', `${NETWORK}/networks?name=other`)).networks[0].id };
+    const parentPort = (await ask('alice', 'POST', `${NETWORK}/ports`, { port: near })).port.id;
+    const sub = { port_id: port, segmentation_type: 'vlan', segmentation_id: 7 };
+    const trunk = { port_id: parentPort, sub_ports: [sub] };
+    expect(await refused(409, 'alice', 'POST', `${NETWORK}/trunks`, { trunk })).toContain(NO_QOS);
+    for (const one of [port, parentPort]) await ask('alice', 'DELETE', `${NETWORK}/ports/${one}`);
     await ask('alice', 'DELETE', `${COMPUTE}/servers/${other}`);
   });
 });

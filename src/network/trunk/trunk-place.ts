@@ -4,6 +4,7 @@
  */
 import type { Queryable, Tx } from '../../db/database.ts';
 import { conflict } from '../../http/fault.ts';
+import { refuseUnable } from '../able.ts';
 import { abilityOf } from '../ability.ts';
 import type { EdgeParts } from '../edge-core.ts';
 import type { PortRow } from '../port-resource.ts';
@@ -14,7 +15,7 @@ import { elsewhere } from './trunk-fault.ts';
  * Settles where a trunk is, and has its ports be there.
  * @param known the child that it is in already
  * @returns undefined while it has no subports and its parent may be in several
- * @throws Fault 409 where its ports cannot be in one child, or the child has no trunks
+ * @throws Fault 409 where its ports cannot be in one child, or the child has no trunks, or not what a port asks for
  */
 export async function settleTrunk(
   tx: Tx,
@@ -40,6 +41,7 @@ export async function settleTrunk(
   const refusal = (await abilityOf(tx, child)).refusal('trunks');
   if (refusal !== undefined) throw conflict(`${refusal.tenant}.`, 'TrunkNotSupported');
   for (const port of [parent, ...subPorts]) {
+    await refuseUnable(tx, [child], port);
     if (!(await parts.bindNetwork(tx, port.network_id, child))) throw elsewhere(port.id, parent.id);
     await parts.cascade.wantReplica(tx, child, 'port', port.id);
   }
