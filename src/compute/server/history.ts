@@ -56,6 +56,33 @@ function actionView(context: RequestContext, row: ActionRow): Record<string, unk
   };
 }
 
+/** The step of Nova's computes that an action is, where it bears another name. */
+const STEPS: Readonly<Record<string, string>> = {
+  create: '_do_build_and_run_instance',
+  delete: 'terminate_instance',
+  start: 'start_instance',
+  stop: 'stop_instance',
+  reboot: 'reboot_instance',
+  pause: 'pause_instance',
+  unpause: 'unpause_instance',
+  suspend: 'suspend_instance',
+  resume: 'resume_instance',
+  rescue: 'rescue_instance',
+  unrescue: 'unrescue_instance',
+  rebuild: 'rebuild_instance',
+  evacuate: 'rebuild_instance',
+  resize: 'prep_resize',
+  migrate: 'prep_resize',
+  confirmResize: 'confirm_resize',
+  revertResize: 'revert_resize',
+  shelve: 'shelve_instance',
+  shelveOffload: 'shelve_offload_instance',
+  unshelve: 'unshelve_instance',
+  createImage: 'snapshot_instance',
+  createBackup: 'backup_instance',
+  changePassword: 'set_admin_password',
+};
+
 /** One step of an action, as the parent or the child saw it. */
 interface ActionEvent {
   readonly event: string;
@@ -79,7 +106,7 @@ async function events(
   const { version } = context;
   const withDetails = version >= EVENT_DETAILS && context.allowed(inner.actionDetails.name);
   const own: ActionEvent = {
-    event: `compute_${row.action}`,
+    event: `compute_${STEPS[row.action] ?? row.action}`,
     start_time: moment(row.start_time),
     finish_time: row.finish_time === null ? null : moment(row.finish_time),
     result: row.result,

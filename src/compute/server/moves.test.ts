@@ -241,7 +241,10 @@ describe('what only the child knows', () => {
     expect(JSON.stringify(shown)).not.toContain(await childOf(id));
     await east.stop();
     const alone = await call('alice', 'GET', `/servers/${id}/os-instance-actions/${created.request_id}`);
-    expect(alone.body.instanceAction.events[0]).toMatchObject({ event: 'compute_create', result: 'Success' });
+    expect(alone.body.instanceAction.events[0]).toMatchObject({
+      event: 'compute__do_build_and_run_instance',
+      result: 'Success',
+    });
     await east.start();
   });
 

@@ -82,7 +82,7 @@ describe('into the zone of another child', () => {
     expect((await actionsOf(id))[0]).toMatchObject({ action: 'unshelve', message: null });
     const { request_id } = (await actionsOf(id))[0] as { request_id: string };
     const action = (await call('alice', 'GET', `/servers/${id}/os-instance-actions/${request_id}`)).body.instanceAction;
-    expect(action.events[0]).toMatchObject({ event: 'compute_unshelve', result: 'Success' });
+    expect(action.events[0]).toMatchObject({ event: 'compute_unshelve_instance', result: 'Success' });
     expect(await usage()).toEqual({ ...counted });
     expect((await ask('admin', 'GET', `/network/v2.0/ports/${ports[0]}`)).body.port).toMatchObject({
       device_owner: 'compute:west',
