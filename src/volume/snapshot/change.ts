@@ -20,6 +20,9 @@ export interface NewSnapshot {
   readonly awaitsAttachment?: true;
 }
 
+/** Whether a volume is on its way to a server: taken for it, and not yet with it. */
+export const isBeingAttached = (status: string): boolean => status === 'reserved' || status === 'attaching';
+
 /**
  * Makes a snapshot row where its volume is.
  * @throws Fault 404 for an unknown volume, 400 for one whose status does not allow it, 413 over the quota
@@ -32,7 +35,7 @@ export async function createSnapshotRow(
 ): Promise<Snapshot> {
   const volume = await lockVolume(tx, context, wanted.volume_id);
   const statuses = wanted.force ? ['available', 'in-use'] : ['available'];
-  if (!statuses.includes(volume.status) && !(wanted.awaitsAttachment && volume.status === 'attaching')) {
+  if (!statuses.includes(volume.status) && !(wanted.awaitsAttachment && isBeingAttached(volume.status))) {
     throw invalidVolume(
       `Volume ${volume.id} status must be ${statuses.join(', ')}, but current status is: ${volume.status}.`,
     );

@@ -1,6 +1,7 @@
 /** The child side of snapshots. */
 import { sql } from 'kysely';
 import type { ChildRecord, ProxyKind } from '../proxy.ts';
+import { isBeingAttached } from './change.ts';
 import { finishSnapshot, type Snapshot, snapshots } from './snapshot.ts';
 
 /** A snapshot as a child shows it. */
@@ -17,7 +18,7 @@ export const snapshotProxy: ProxyKind<Snapshot, ChildSnapshot> = {
     const result = await sql<{ child_id: string | null; status: string }>`
       select child_id, status from volumes where id = ${row.volume_id}`.execute(context.db.query);
     const volume = result.rows[0];
-    if (volume !== undefined && (volume.child_id === null || volume.status === 'attaching')) return undefined;
+    if (volume !== undefined && (volume.child_id === null || isBeingAttached(volume.status))) return undefined;
     // In use or not was decided when the snapshot was asked for.
     const volume_id = volume?.child_id ?? row.volume_id;
     return { volume_id, name: row.name, description: row.description, force: true };
