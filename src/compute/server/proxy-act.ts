@@ -10,16 +10,18 @@ import type { Tx } from '../../db/database.ts';
 import { minorAt, readServer } from './child.ts';
 import { clock } from './clock.ts';
 import type { ServerDependencies } from './dependencies.ts';
-import { changeQuietly, closeAction, rememberChildRequest, settleResize, states, wantsAttention } from './records.ts';
+import { changeQuietly, closeAction, settleResize, states, wantsAttention } from './records.ts';
 import { vanish } from './move.ts';
 import { type PendingAction, type ServerRow, serverStore } from './resource.ts';
-import { PLAIN_ACTIONS, SHELVED_SUFFIX } from './state.ts';
+import { PLAIN_ACTIONS } from './state.ts';
+import { attachInterface, attachVolume, swapVolume } from './proxy-attach.ts';
 import { type EventBody, tellEvent } from './proxy-event.ts';
+import { createImage, rotateBackups, type Rotation, shelve } from './proxy-images.ts';
+import { ACTION_MINOR, act, type Afterwards, call, type Step } from './proxy-step.ts';
 import { applyServer } from './sync.ts';
 import { isRefusal, refusalWords } from './words.ts';
 
 const VOLUME_POLL_MS = 400;
-const ACTION_MINOR = 90;
 /** From which of the child's microversions on it decides by itself how to move a disk, and where to. */
 const AUTO_BLOCK_MIGRATION = 25;
 /** From here on it makes the volume that a server boots from anew, of another image. */
@@ -38,10 +40,6 @@ const GOALS: Readonly<Record<string, readonly string[]>> = {
   rescue: ['rescued'],
   unshelve: ['active'],
 };
-
-/** What a step that went through still has to store, in the transaction that takes it off the queue. */
-type Afterwards = ((tx: Tx, row: ServerRow) => Promise<Partial<ServerRow> | void>) | undefined;
-type Step = 'later' | Afterwards;
 
 /** Does the first thing in the row's queue. */
 export async function performNext(
@@ -256,34 +254,6 @@ async function perform(
   }
 }
 
-async function call<Body>(
-  context: ChildContext,
-  row: ServerRow,
-  entry: PendingAction,
-  method: 'GET' | 'POST' | 'PUT' | 'DELETE',
-  path: string,
-  body?: unknown,
-  accept?: readonly number[],
-  limit = ACTION_MINOR,
-) {
-  const answer = await context.api.call<Body>({
-    service: 'compute',
-    method,
-    path: `/servers/${row.child_id}${path}`,
-    microversion: `2.${await minorAt(context, limit)}`,
-    scope: await context.scopeOfExisting(row.project_id),
-    requestId: entry.request_id,
-    ...(body === undefined ? {} : { body }),
-    ...(accept === undefined ? {} : { accept }),
-  });
-  if (method !== 'GET') await rememberChildRequest(context.db.query, entry.record_id, answer.headers);
-  return answer;
-}
-
-async function act(context: ChildContext, row: ServerRow, entry: PendingAction, body: unknown): Promise<undefined> {
-  await call(context, row, entry, 'POST', '/action', { [entry.action]: body ?? null });
-}
-
 /** A server that moved here was made from another image than Nova rescues it with, which may not be here yet. */
 async function bringOriginal(context: ChildContext, row: ServerRow): Promise<void> {
   if (row.image_id === '') return;
@@ -325,22 +295,6 @@ async function endMigrations(
   return undefined;
 }
 
-interface Rotation {
-  readonly image_id: string;
-  readonly backup_type: string;
-  readonly keep: number;
-}
-
-/** Once the newest backup has its data, the oldest ones go; one that failed costs none of them. */
-async function rotateBackups({ db, images }: ServerDependencies, body: Rotation): Promise<Step> {
-  const newest = (await images.known(db.query, [body.image_id])).get(body.image_id);
-  if (newest?.status === 'queued' || newest?.status === 'saving') return 'later';
-  if (newest?.status !== 'active') return undefined;
-  const { backup_type, keep } = body;
-  return async (tx, row) =>
-    images.rotate(tx, { server_id: row.id, project_id: row.project_id, type: backup_type, keep });
-}
-
 async function rebuildBody(
   context: ChildContext,
   row: ServerRow,
@@ -362,145 +316,4 @@ async function rebuildBody(
     ...(minor >= 63 && trusted_image_certificates !== undefined ? { trusted_image_certificates } : {}),
     ...(minor >= 90 && hostname !== undefined ? { hostname } : {}),
   };
-}
-
-/** The image carries the parent's id as a property, so that one whose answer was lost is found and not made again. */
-async function createImage(
-  dependencies: ServerDependencies,
-  context: ChildContext,
-  row: ServerRow,
-  entry: PendingAction,
-  body: Readonly<Record<string, unknown>>,
-): Promise<Step> {
-  const image_id = String(body.image_id);
-  const made = (entry.sent_at === null ? undefined : await findImage(context, row, image_id)) ?? (await request());
-  return async (tx) => dependencies.images.adoptChildImage(tx, { image_id, child: context.child, child_id: made });
-
-  async function request(): Promise<string> {
-    const metadata = { ...(body.metadata as Record<string, string>), headwater_id: image_id };
-    const answer = await call<{ image_id?: string } | undefined>(context, row, entry, 'POST', '/action', {
-      createImage: { name: body.name, metadata },
-    });
-    return answer.body?.image_id ?? answer.headers.location?.split('/').at(-1) ?? '';
-  }
-}
-
-/** The child makes the image before it answers; where the answer was lost, the image tells that it was heard. */
-async function shelve(
-  { images }: ServerDependencies,
-  context: ChildContext,
-  row: ServerRow,
-  entry: PendingAction,
-  body: Readonly<Record<string, unknown>>,
-): Promise<Step> {
-  const image_id = typeof body.image_id === 'string' ? body.image_id : undefined;
-  const before = entry.sent_at === null ? undefined : await findShelved(context, row);
-  if (before === undefined) await act(context, row, entry, null);
-  if (image_id === undefined) return undefined;
-  const made = before ?? (await findShelved(context, row));
-  return async (tx) => {
-    if (made !== undefined) return images.adoptChildImage(tx, { image_id, child: context.child, child_id: made });
-    await images.remove(tx, image_id);
-    return { shelved_image: null };
-  };
-}
-
-/** The image that the child shelved the server in: named so, of this server, and none that a tenant asked for. */
-async function findShelved(context: ChildContext, row: ServerRow): Promise<string | undefined> {
-  const answer = await context.api.call<{ images?: { id: string; name?: string; headwater_id?: string }[] }>({
-    service: 'image',
-    method: 'GET',
-    path: '/images',
-    query: { instance_uuid: row.child_id ?? '' },
-    scope: await context.scopeOfExisting(row.project_id),
-  });
-  return answer.body.images?.find(
-    ({ name, headwater_id }) => headwater_id === undefined && name?.endsWith(SHELVED_SUFFIX) === true,
-  )?.id;
-}
-
-async function findImage(context: ChildContext, row: ServerRow, id: string): Promise<string | undefined> {
-  const answer = await context.api.call<{ images?: { id: string }[] }>({
-    service: 'image',
-    method: 'GET',
-    path: '/images',
-    query: { headwater_id: id },
-    scope: await context.scopeOfExisting(row.project_id),
-  });
-  return answer.body.images?.[0]?.id;
-}
-
-async function attachVolume(
-  { volumes }: ServerDependencies,
-  context: ChildContext,
-  row: ServerRow,
-  entry: PendingAction,
-  body: Readonly<Record<string, unknown>>,
-): Promise<Step> {
-  const volumeId = await volumes.childVolume(context, String(body.volume_id));
-  if (volumeId === undefined) return 'later';
-  if (entry.sent_at !== null) {
-    const there = await call(context, row, entry, 'GET', `/os-volume_attachments/${volumeId}`, undefined, [404]);
-    if (there.status !== 404) return undefined;
-  }
-  await call(context, row, entry, 'POST', '/os-volume_attachments', {
-    volumeAttachment: {
-      volumeId,
-      ...(typeof body.device === 'string' ? { device: body.device } : {}),
-      ...(typeof body.tag === 'string' ? { tag: body.tag } : {}),
-    },
-  });
-  return undefined;
-}
-
-/**
- * Twice: what the child shows of the new volume tells whether the first was heard. While the child copies, the new one is
- * neither free nor attached, and there is only to wait.
- */
-async function swapVolume(
-  { volumes }: ServerDependencies,
-  context: ChildContext,
-  row: ServerRow,
-  entry: PendingAction,
-  body: Readonly<Record<string, unknown>>,
-): Promise<Step> {
-  const before = await volumes.childVolume(context, String(body.volume_id));
-  const volumeId = await volumes.childVolume(context, String(body.new_volume_id));
-  if (before === undefined || volumeId === undefined) return 'later';
-  const shown =
-    entry.sent_at === null
-      ? 'available'
-      : (
-          await context.api.call<{ volume: { status: string } }>({
-            service: 'volume',
-            method: 'GET',
-            path: `/volumes/${volumeId}`,
-            scope: await context.scopeOfExisting(row.project_id),
-          })
-        ).body.volume.status;
-  if (shown === 'available') {
-    await call(context, row, entry, 'PUT', `/os-volume_attachments/${before}`, { volumeAttachment: { volumeId } });
-  } else if (shown !== 'in-use') {
-    return 'later';
-  }
-  return async (_tx, current) => ({ volumes: current.volumes.filter(({ id }) => id !== body.volume_id) });
-}
-
-async function attachInterface(
-  { network }: ServerDependencies,
-  context: ChildContext,
-  row: ServerRow,
-  entry: PendingAction,
-  portId: string,
-): Promise<Step> {
-  await network.ensurePorts(context, row.id);
-  const port = await context.childId('port', portId);
-  // Deleted meanwhile: nothing is left to attach.
-  if (port === undefined) return undefined;
-  if (entry.sent_at !== null) {
-    const there = await call(context, row, entry, 'GET', `/os-interface/${port}`, undefined, [404]);
-    if (there.status !== 404) return undefined;
-  }
-  await call(context, row, entry, 'POST', '/os-interface', { interfaceAttachment: { port_id: port } });
-  return undefined;
 }
