@@ -184,8 +184,8 @@ export async function addHost(tx: Tx, cascade: Cascade, id: number, host: string
 }
 
 /**
- * Takes a child out of an aggregate, back to the zones it is configured with.
- * @throws Fault 404, 409 while it has servers in the zone that it would leave
+ * Takes a child out of an aggregate, back to the zones it is configured with. Servers that asked for no zone go with it.
+ * @throws Fault 404, 409 while it has servers that asked for the zone that it would leave
  */
 export async function removeHost(tx: Tx, cascade: Cascade, id: number, host: string): Promise<Aggregate> {
   await exclusive(tx);
@@ -195,7 +195,8 @@ export async function removeHost(tx: Tx, cascade: Cascade, id: number, host: str
   await tx.deleteFrom('aggregate_hosts').where('aggregate_id', '=', id).where('host', '=', host).execute();
   const stays = await zoneByAggregates(tx, host);
   const zones = stays === undefined ? Object.keys(await configuredZones(tx, host)) : [stays];
-  if (await hasServersOutside(tx, host, zones)) throw conflict(refusal);
+  if (await hasServersOutside(tx, host, zones, 'promised')) throw conflict(refusal);
+  await takeAlong(tx, host, zones);
   await applyZones(tx, cascade, host);
   return touched(tx, id);
 }
@@ -215,12 +216,28 @@ async function requireMovable(tx: Tx, id: number, host: string, zone: string, re
   if (await hasServersOutside(tx, host, [zone])) throw refuse(id, HOSTS_CONTAIN);
 }
 
-/** Servers were promised their zone: a child that has some in another zone cannot leave it. */
-async function hasServersOutside(tx: Tx, child: string, zones: readonly string[]): Promise<boolean> {
+/** The servers of a child that are in none of these zones: any, or those that were promised theirs. */
+async function hasServersOutside(
+  tx: Tx,
+  child: string,
+  zones: readonly string[],
+  which: 'any' | 'promised' = 'any',
+): Promise<boolean> {
+  const promised = which === 'any' ? sql`` : sql`and body->>'pinned_zone' is not null`;
   const { rows } = await sql`
-    select 1 from servers where child = ${child} and deleted_at is null
+    select 1 from servers where child = ${child} and deleted_at is null ${promised}
       and zone <> '' and not (zone = any(${[...zones]}::text[])) limit 1`.execute(tx);
   return rows.length > 0;
+}
+
+/** Servers that named no zone are in that of their host, wherever that comes to be. */
+async function takeAlong(tx: Tx, child: string, zones: readonly string[]): Promise<void> {
+  const [zone] = zones;
+  if (zone === undefined) return;
+  await sql`
+    update servers set zone = ${zone}
+    where child = ${child} and deleted_at is null and body->>'pinned_zone' is null
+      and zone <> '' and not (zone = any(${[...zones]}::text[]))`.execute(tx);
 }
 
 async function zoneByAggregates(tx: Tx, host: string): Promise<string | undefined> {

@@ -8,7 +8,7 @@ import type { ResolvedNetworks } from '../../network/server-networks.ts';
 import { mergedDevices, requireLocalDisks, rootDevice, wantedDevices } from './boot-devices.ts';
 import { type CreateBody, idFromReference, networksOf, parseZone } from './boot-request.ts';
 import type { ServerDependencies } from './dependencies.ts';
-import type { BootDevice, ServerFlavor } from './resource.ts';
+import type { BootDevice, InjectedFile, ServerFlavor } from './resource.ts';
 
 export const FORCED_HOST_RULE = {
   name: 'os_compute_api:servers:create:forced_host',
@@ -102,7 +102,7 @@ export async function resolve(
   const named = namedImage(dependencies, context, body.imageRef);
   const merging = named.then((found) => mergedDevices(asked, found?.properties ?? {}, maximum));
   // Looked up side by side, but refused in Nova's order: whichever comes first in it is what the client reads.
-  const [flavor, ownImage, merged, ofDevice, key, sources, networks, metadata] = await Promise.allSettled([
+  const [flavor, ownImage, merged, ofDevice, key, sources, networks, metadata, files] = await Promise.allSettled([
     dependencies.flavors.find(query, context, flavorId),
     named,
     merging,
@@ -113,6 +113,7 @@ export async function resolve(
     merging.then((devices) => sourcesOf(dependencies, context, devices)),
     dependencies.network.resolve(query, context, wanted),
     requireMetadataQuota(dependencies, context, body.metadata ?? {}),
+    requireFileQuota(dependencies, context, body.personality ?? []),
   ]);
   const found = value(flavor);
   if (found === undefined) throw badRequest(`Flavor ${flavorId.slice(0, 255)} could not be found.`);
@@ -125,6 +126,7 @@ export async function resolve(
   const foundKey = value(key);
   if (body.key_name !== undefined && foundKey === undefined) throw badRequest('Invalid key_name provided.');
   value(metadata);
+  value(files);
   const { children, root_properties } = value(sources);
   return {
     flavor: found,
@@ -290,6 +292,27 @@ export function zoneOf(
 ): string | undefined {
   const isIn = zones.some(({ name, children }) => name === zone && children.includes(host ?? ''));
   return isForced && !isIn ? undefined : zone;
+}
+
+/** @throws Fault 403 where there are more or longer files than the project may put into a server */
+export async function requireFileQuota(
+  { quotas, db }: ServerDependencies,
+  context: RequestContext,
+  files: readonly InjectedFile[],
+): Promise<void> {
+  if (files.length === 0) return;
+  const usage = await quotas.usage(db.query, projectOf(context));
+  const exceeds = (resource: string, wanted: number): number | undefined => {
+    const limit = usage[resource]?.limit ?? -1;
+    return limit >= 0 && wanted > limit ? limit : undefined;
+  };
+  const longest = (text: (file: InjectedFile) => string | undefined) =>
+    Math.max(...files.map((file) => [...(text(file) ?? '')].length));
+  if (exceeds('injected_files', files.length) !== undefined) throw forbidden('Personality file limit exceeded');
+  const path = exceeds('injected_file_path_bytes', longest((file) => file.path));
+  if (path !== undefined) throw forbidden(`Personality file path exceeds maximum ${path}`);
+  const contents = exceeds('injected_file_content_bytes', longest((file) => file.contents));
+  if (contents !== undefined) throw forbidden(`Personality file content exceeds maximum ${contents}`);
 }
 
 /** @throws Fault 400 for a zone that does not exist, or that the volumes are not in */

@@ -1,6 +1,7 @@
 /** A create's body as Nova reads it: zone and host, networks, counts. Nothing here asks the database. */
 import { badRequest } from '../../http/fault.ts';
 import type { NetworkRequest } from '../../network/server-networks.ts';
+import type { InjectedFile } from './resource.ts';
 
 /** `server` of a create, after its schema. */
 export interface CreateBody {
@@ -23,7 +24,7 @@ export interface CreateBody {
   readonly return_reservation_id?: boolean | string;
   readonly security_groups?: readonly { readonly name?: string }[];
   readonly user_data?: string;
-  readonly personality?: readonly unknown[];
+  readonly personality?: readonly InjectedFile[];
   readonly description?: string | null;
   readonly tags?: readonly string[];
   readonly trusted_image_certificates?: readonly string[] | null;

@@ -4,11 +4,11 @@ import { type Call, type Operation, Reply } from '../../http/service.ts';
 import type { ServerImage } from '../../image/server-images.ts';
 import { act } from './act.ts';
 import { randomPassword } from './boot.ts';
-import { diskConfigOf, requireFitting, requireMetadataQuota } from './boot-lookup.ts';
+import { diskConfigOf, requireFileQuota, requireFitting, requireMetadataQuota } from './boot-lookup.ts';
 import type { ServerDependencies } from './dependencies.ts';
 import { findServer, withServer } from './lookup.ts';
 import { narrowed, view } from './operations.ts';
-import { canonicalIp, keptProperties, rootVolumeOf, type ServerRow } from './resource.ts';
+import { canonicalIp, type InjectedFile, keptProperties, rootVolumeOf, type ServerRow } from './resource.ts';
 import { inner, rules } from './rules.ts';
 import { rebuildSchema } from './schema.ts';
 import { send } from './send.ts';
@@ -27,6 +27,7 @@ interface RebuildBody {
   readonly accessIPv6?: string;
   readonly trusted_image_certificates?: readonly string[] | null;
   readonly 'OS-DCF:diskConfig'?: string;
+  readonly personality?: readonly InjectedFile[];
 }
 
 const SHOWS_KEY = 54;
@@ -73,6 +74,7 @@ async function rebuild(dependencies: ServerDependencies, call: Call<RebuildBody>
   if (typeof key_name === 'string' && key === undefined) throw badRequest('Invalid key_name provided.');
   const image = await usableImage(dependencies, call, body.imageRef, 'Cannot find image for rebuild');
   await requireMetadataQuota(dependencies, context, body.metadata ?? {});
+  await requireFileQuota(dependencies, context, body.personality ?? []);
   const adminPass = body.adminPass ?? randomPassword();
   const row = await withServer(dependencies, call, async (tx, before) => {
     requireState(before, context, WANTED_STATE);

@@ -43,11 +43,17 @@ export interface ServerAddress {
   readonly 'OS-EXT-IPS-MAC:mac_addr': string;
 }
 
+/** A file that is put into a server, its contents in Base64. */
+export interface InjectedFile {
+  readonly path?: string;
+  readonly contents?: string;
+}
+
 /** What is only needed to make the server in its child; gone once that is done. */
 export interface BootRequest {
   readonly admin_pass: string | null;
   readonly block_devices: readonly BootDevice[];
-  readonly personality: readonly unknown[];
+  readonly personality: readonly InjectedFile[];
 }
 
 /** A block device of the boot in Nova's v2 form, with the parent's ids. */

@@ -210,4 +210,20 @@ describe('host aggregates', () => {
     expect((await act(same, 'remove_host', { host: 'west' })).status).toBe(200);
     await sql`delete from servers`.execute(db.query);
   });
+
+  it('take along into the zones of a child again only servers that asked for none', async () => {
+    const { id } = (await make({ name: 'passing', availability_zone: 'new-2' })).body.aggregate;
+    expect((await act(id, 'add_host', { host: 'west' })).status).toBe(200);
+    await addServer('s3', 'west', 'new-2');
+    await addServer('s4', 'west', 'new-2');
+    await sql`update servers set body = '{"pinned_zone": "new-2"}' where id = 's4'`.execute(db.query);
+    expect((await act(id, 'remove_host', { host: 'west' })).status).toBe(409);
+    const zones = async () =>
+      (await sql<{ zone: string }>`select zone from servers order by id`.execute(db.query)).rows.map(({ zone }) => zone);
+    expect([await zones(), await zonesOf('west')]).toEqual([['new-2', 'new-2'], ['new-2']]);
+    await sql`delete from servers where id = 's4'`.execute(db.query);
+    expect((await act(id, 'remove_host', { host: 'west' })).status).toBe(200);
+    expect([await zones(), await zonesOf('west')]).toEqual([['west-1'], ['west-1']]);
+    await sql`delete from servers`.execute(db.query);
+  });
 });
