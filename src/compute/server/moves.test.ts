@@ -309,6 +309,9 @@ test('rebuild, update and resize answer as Nova does before and after 2.75', asy
   expect(Object.keys(before.addresses.private[0])).toEqual(['version', 'addr']);
   expect(after.addresses).toEqual(shown.addresses);
   expect(before).not.toHaveProperty('OS-EXT-STS:vm_state');
+  const personality = Array.from({ length: 6 }, (_, at) => ({ path: `/f${at}`, contents: 'aGVsbG8=' }));
+  const over = await act('admin', id, { rebuild: { imageRef: parent.image, personality } }, 56);
+  expect([over.status, over.body.forbidden?.message]).toEqual([403, 'Personality file limit exceeded']);
   const rebuilt = await act('admin', id, { rebuild: { imageRef: parent.image } }, 75);
   expect(rebuilt.body.server).toMatchObject({ user_data: null, 'OS-EXT-SRV-ATTR:host': 'east' });
   expect(rebuilt.body.server).not.toHaveProperty('OS-EXT-SRV-ATTR:user_data');

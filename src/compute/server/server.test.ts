@@ -199,6 +199,21 @@ describe('a boot that cannot be', () => {
       403,
       'Quota exceeded for instances: Requested 11, but already used 0 of 10 instances',
     ]);
+    const file = (path: string, contents = 'aGVsbG8=') => ({ path, contents });
+    const files = (given: object[]) => refused({ personality: given }, 56);
+    expect(await files(Array.from({ length: 6 }, (_, at) => file(`/f${at}`)))).toEqual([
+      403,
+      'Personality file limit exceeded',
+    ]);
+    expect(await files([file('/a'), file('x'.repeat(256))])).toEqual([
+      403,
+      'Personality file path exceeds maximum 255',
+    ]);
+    expect(await files([file('/a', 'a'.repeat(10_244))])).toEqual([
+      403,
+      'Personality file content exceeds maximum 10240',
+    ]);
+    expect((await files([file('/a', 'This is no Base64.')]))[0]).toBe(400);
     expect(await refused({ imageRef: '' })).toEqual([400, 'Missing imageRef attribute']);
     expect((await refused({ surprise: 1 }))[1]).toContain("'surprise' was unexpected");
     expect((await refused({ tags: ['a'] }, 51))[1]).toContain("'tags' was unexpected");
