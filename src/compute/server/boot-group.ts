@@ -5,7 +5,8 @@ import type { Queryable, Tx } from '../../db/database.ts';
 import { badRequest, forbidden } from '../../http/fault.ts';
 import type { RequestContext } from '../../http/service.ts';
 import { childrenOfGroup, type ServerGroup } from '../server-group/server-group.ts';
-import { place, type PlaceRequest, projectOf, type Resolved } from './boot-lookup.ts';
+import { place, type PlaceRequest, type Resolved } from './boot-lookup.ts';
+import { projectOf } from './boot-quota.ts';
 import type { ServerDependencies } from './dependencies.ts';
 
 export interface MembersRequest extends PlaceRequest {

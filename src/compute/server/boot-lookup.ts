@@ -7,8 +7,9 @@ import type { ServerImage } from '../../image/server-images.ts';
 import type { ResolvedNetworks } from '../../network/server-networks.ts';
 import { mergedDevices, requireLocalDisks, rootDevice, wantedDevices } from './boot-devices.ts';
 import { type CreateBody, idFromReference, networksOf, parseZone } from './boot-request.ts';
+import { projectOf, requireFileQuota, requireMetadataQuota } from './boot-quota.ts';
 import type { ServerDependencies } from './dependencies.ts';
-import type { BootDevice, InjectedFile, ServerFlavor } from './resource.ts';
+import type { BootDevice, ServerFlavor } from './resource.ts';
 
 export const FORCED_HOST_RULE = {
   name: 'os_compute_api:servers:create:forced_host',
@@ -59,8 +60,6 @@ export interface Resolved {
 
 const GIB = 1024 ** 3;
 const MULTIATTACH_SINCE = 60;
-
-export const projectOf = (context: RequestContext): string => context.identity.project?.id ?? '';
 
 /** The zone and host asked for, as far as the caller may ask. */
 export function placeOf(
@@ -273,18 +272,6 @@ async function sourcesOf(
   return { children, root_properties };
 }
 
-/** @throws Fault 403 where there are more items than the project may have on a server */
-export async function requireMetadataQuota(
-  { quotas, db }: ServerDependencies,
-  context: RequestContext,
-  metadata: Readonly<Record<string, string>>,
-): Promise<void> {
-  const items = Object.keys(metadata).length;
-  if (items === 0) return;
-  const limit = (await quotas.usage(db.query, projectOf(context))).metadata_items?.limit ?? 128;
-  if (limit >= 0 && items > limit) throw forbidden(`Maximum number of metadata items exceeds ${limit}`);
-}
-
 /** The zone of a boot: where a host is forced that is not in it, the zone does not count, as in Nova. */
 export function zoneOf(
   zones: readonly { readonly name: string; readonly children: readonly string[] }[],
@@ -292,27 +279,6 @@ export function zoneOf(
 ): string | undefined {
   const isIn = zones.some(({ name, children }) => name === zone && children.includes(host ?? ''));
   return isForced && !isIn ? undefined : zone;
-}
-
-/** @throws Fault 403 where there are more or longer files than the project may put into a server */
-export async function requireFileQuota(
-  { quotas, db }: ServerDependencies,
-  context: RequestContext,
-  files: readonly InjectedFile[],
-): Promise<void> {
-  if (files.length === 0) return;
-  const usage = await quotas.usage(db.query, projectOf(context));
-  const exceeds = (resource: string, wanted: number): number | undefined => {
-    const limit = usage[resource]?.limit ?? -1;
-    return limit >= 0 && wanted > limit ? limit : undefined;
-  };
-  const longest = (text: (file: InjectedFile) => string | undefined) =>
-    Math.max(...files.map((file) => [...(text(file) ?? '')].length));
-  if (exceeds('injected_files', files.length) !== undefined) throw forbidden('Personality file limit exceeded');
-  const path = exceeds('injected_file_path_bytes', longest((file) => file.path));
-  if (path !== undefined) throw forbidden(`Personality file path exceeds maximum ${path}`);
-  const contents = exceeds('injected_file_content_bytes', longest((file) => file.contents));
-  if (contents !== undefined) throw forbidden(`Personality file content exceeds maximum ${contents}`);
 }
 
 /** @throws Fault 400 for a zone that does not exist, or that the volumes are not in */

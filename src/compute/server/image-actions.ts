@@ -6,7 +6,7 @@ import type { Tx } from '../../db/database.ts';
 import { badRequest, Fault, forbidden } from '../../http/fault.ts';
 import { type Call, type Operation, Reply } from '../../http/service.ts';
 import { act } from './act.ts';
-import { requireMetadataQuota } from './boot-lookup.ts';
+import { requireMetadataQuota } from './boot-quota.ts';
 import type { ServerDependencies } from './dependencies.ts';
 import { askerOf, findServer, lockServer, withServer } from './lookup.ts';
 import { closeAction, enqueue, recordAction } from './records.ts';

@@ -4,7 +4,7 @@ import { badRequest, notFound } from '../../http/fault.ts';
 import { type Call, type Operation, operation, Reply } from '../../http/service.ts';
 import { check } from '../../http/validation.ts';
 import type { GroupChange, ServerGroup } from '../../network/server-networks.ts';
-import { requireMetadataQuota } from './boot-lookup.ts';
+import { requireMetadataQuota } from './boot-quota.ts';
 import type { ServerDependencies } from './dependencies.ts';
 import { findServer, withServer } from './lookup.ts';
 import { change, wake } from './records.ts';

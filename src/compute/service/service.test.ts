@@ -219,7 +219,9 @@ describe('host aggregates', () => {
     await sql`update servers set body = '{"pinned_zone": "new-2"}' where id = 's4'`.execute(db.query);
     expect((await act(id, 'remove_host', { host: 'west' })).status).toBe(409);
     const zones = async () =>
-      (await sql<{ zone: string }>`select zone from servers order by id`.execute(db.query)).rows.map(({ zone }) => zone);
+      (await sql<{ zone: string }>`select zone from servers order by id`.execute(db.query)).rows.map(
+        ({ zone }) => zone,
+      );
     expect([await zones(), await zonesOf('west')]).toEqual([['new-2', 'new-2'], ['new-2']]);
     await sql`delete from servers where id = 's4'`.execute(db.query);
     expect((await act(id, 'remove_host', { host: 'west' })).status).toBe(200);
