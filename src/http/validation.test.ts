@@ -31,6 +31,16 @@ describe('values', () => {
   });
 });
 
+describe('properties', () => {
+  it('that nobody knows are refused by what their names may be like, where that is said', () => {
+    const closed = { type: 'object', properties: { a: {} }, additionalProperties: false };
+    expect(message(closed, { b: 1 })).toContain("Additional properties are not allowed ('b' was unexpected)");
+    expect(message({ ...closed, patternProperties: { '^_': {} } }, { b: 1 })).toContain(
+      "'b' does not match any of the regexes: '^_'",
+    );
+  });
+});
+
 describe('names', () => {
   const wrong = (reason: string) => `An invalid 'name' value was provided. The name must be: ${reason}`;
   it('are printable characters, with a space at neither end', () => {

@@ -136,8 +136,14 @@ function words(error: ErrorObject): string {
   switch (error.keyword) {
     case 'required':
       return `'${String(params.missingProperty)}' is a required property`;
-    case 'additionalProperties':
+    case 'additionalProperties': {
+      const patterns = Object.keys((error.parentSchema?.patternProperties as object | undefined) ?? {});
+      if (patterns.length > 0) {
+        const named = patterns.map(repr).join(', ');
+        return `${repr(params.additionalProperty)} does not match any of the regexes: ${named}`;
+      }
       return `Additional properties are not allowed ('${String(params.additionalProperty)}' was unexpected)`;
+    }
     case 'type':
       return `${value} is not of type ${[params.type].flat().map(repr).join(', ')}`;
     case 'enum':
