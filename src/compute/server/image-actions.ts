@@ -70,7 +70,9 @@ export function imageActions(dependencies: ServerDependencies): Operation[] {
 async function requireCounted(dependencies: ServerDependencies, call: Call<ImageBody>): Promise<void> {
   await findServer(dependencies, call);
   if (call.context.version >= UNCOUNTED_METADATA) return;
-  await requireMetadataQuota(dependencies, call.context, call.body.metadata ?? {});
+  await requireMetadataQuota(dependencies, call.context, call.body.metadata ?? {}).catch((error: unknown) => {
+    throw error instanceof Fault && error.status === 403 ? forbidden('Image metadata limit exceeded') : error;
+  });
 }
 
 function answer({ context }: Call, id: string): unknown {

@@ -145,6 +145,9 @@ describe('an image of a server that boots from volumes', () => {
     const old = await act(server.id, { createImage: { name: 'old' } }, undefined, 44);
     expect([old.status, old.text]).toEqual([202, '']);
     expect(old.headers.location).toMatch(/\/image\/v2\/images\/[0-9a-f-]{36}$/);
+    const metadata = Object.fromEntries(Array.from({ length: 129 }, (_, at) => [`k${at}`, 'v']));
+    const many = await act(server.id, { createImage: { name: 'many', metadata } }, undefined, 38);
+    expect([many.status, words(many)]).toEqual([403, 'Image metadata limit exceeded']);
     const { project_id } = test.tenants.alice;
     const used = (await cinder('GET', `/os-quota-sets/${project_id}?usage=true`, undefined, 'admin')).body.quota_set;
     const limit = used.snapshots.in_use + 1;
