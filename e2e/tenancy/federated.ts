@@ -128,10 +128,13 @@ export function federatedTenancy(): void {
   });
 
   it('boots a server by the real client, in the project of the same id', async () => {
-    await operator('flavor', 'create', TENANT, '--ram', '128', '--disk', '1', '--vcpus', '1');
-    await tenant('network', 'create', TENANT);
+    await Promise.all([
+      operator('flavor', 'create', TENANT, '--ram', '128', '--disk', '1', '--vcpus', '1'),
+      tenant('keypair', 'create', TENANT),
+      tenant('volume', 'create', TENANT, '--size', '1'),
+      tenant('network', 'create', TENANT),
+    ]);
     await tenant('subnet', 'create', TENANT, '--network', TENANT, '--subnet-range', '10.98.0.0/24');
-    await tenant('keypair', 'create', TENANT);
     const image = await send<{ id: string }>(TENANT, 'image', 'POST', '/images', {
       name: TENANT,
       disk_format: 'raw',
@@ -148,7 +151,6 @@ export function federatedTenancy(): void {
     await tenant('server', 'create', TENANT, ...boot, '--availability-zone', 'fed', '--wait');
     expect(await tenant.value('status', 'server', 'show', TENANT)).toBe('ACTIVE');
     expect(await tenant.value('project_id', 'server', 'show', TENANT)).toBe(projectThere());
-    await tenant('volume', 'create', TENANT, '--size', '1');
     await until('the volume is available', async () => {
       return (await tenant.value('status', 'volume', 'show', TENANT)) === 'available';
     });
@@ -222,11 +224,8 @@ export function federatedTenancy(): void {
 
   it('leaves nothing, and takes the endpoints out of the catalog again', async () => {
     await tenant('server', 'delete', '--wait', TENANT);
-    await tenant('volume', 'delete', TENANT);
-    await tenant('keypair', 'delete', TENANT);
-    await tenant('network', 'delete', TENANT);
-    await tenant('image', 'delete', TENANT);
-    await operator('flavor', 'delete', TENANT);
+    const kinds = ['volume', 'keypair', 'network', 'image'];
+    await Promise.all([...kinds.map((kind) => tenant(kind, 'delete', TENANT)), operator('flavor', 'delete', TENANT)]);
     await patiently('the project in the child is empty', async () => {
       const { security_groups: _, ...held } = await heldIn('child1', projectThere());
       if (Object.keys(held).length > 0) throw new Error(JSON.stringify(held));
