@@ -31,9 +31,10 @@ HOSTS = _number('TB_HOSTS', 1, 1, 2)
 # A second testbed beside the first needs another TESTBED_HOME and another number: its own addresses and ports.
 NUMBER = _number('TB_NUMBER', 0, 0, 9)
 
-RABBIT_PORT = 35672 + 10 * NUMBER
-RABBIT_DISTRIBUTION_PORT = 35673 + 10 * NUMBER
-EPMD_PORT = 34369 + 10 * NUMBER
+# Below those that the kernel gives to outgoing connections, one of which may be there first.
+RABBIT_PORT = 25872 + 10 * NUMBER
+RABBIT_DISTRIBUTION_PORT = 25873 + 10 * NUMBER
+EPMD_PORT = 24369 + 10 * NUMBER
 
 PORTS = {'identity': 5000, 'image': 9292, 'placement': 8778, 'compute': 8774, 'network': 9696, 'volume': 8776}
 DATABASES = ['keystone', 'glance', 'placement', 'nova_api', 'nova', 'nova_cell0', 'neutron', 'cinder']
