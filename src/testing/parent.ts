@@ -154,7 +154,7 @@ async function settle(
   };
 }
 
-async function eventually<Found>(look: () => Promise<Found | undefined | false>, patience_ms = 10_000): Promise<Found> {
+async function eventually<Found>(look: () => Promise<Found | undefined | false>, patience_ms = 30_000): Promise<Found> {
   const until_ms = Date.now() + patience_ms;
   while (Date.now() < until_ms) {
     const found = await look();
