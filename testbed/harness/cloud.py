@@ -110,6 +110,7 @@ class Cloud:
                                        '-m', '32', '-t', '1'])
         ovn.up(self)
         databases.create(self, Cloud)
+        databases.map_cells(self)
         self.start_keystone()
 
     def stop(self):

@@ -2,13 +2,15 @@
 import os
 import shutil
 import time
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 from .configuration import configure
 from .processes import run, write
 from .settings import DATABASES, Failure, HOME, MARIADB_SOCKET, OCTAVIA, log
 from .shared import sql
+
+# The same in every cloud: each has databases of its own.
+CELL1 = 'ce110000-0000-4000-8000-000000000001'
 
 
 def _migrate(cloud):
@@ -60,7 +62,7 @@ def _template(make_cloud):
 
 
 def create(cloud, make_cloud):
-    """Give this cloud its schemas, cells and first administrator, unless it has them.
+    """Give this cloud its schemas and first administrator, unless it has them.
     The mark is written last: a creation that was killed half way begins anew."""
     mark = os.path.join(cloud.base, 'databases.done')
     if os.path.exists(mark):
@@ -71,18 +73,6 @@ def create(cloud, make_cloud):
     sql(''.join('drop database if exists %s_%s; create database %s_%s;' % (cloud.name, d, cloud.name, d)
                 for d in DATABASES))
     sql('set unique_checks=0; set foreign_key_checks=0;\n' + template.replace('@@NAME@@', cloud.name))
-    # cell0 comes with the template and points to the template's database; hosts are mapped ahead of their first
-    # report, which saves a discovery that would have to run again and again until they come
-    nova_api = cloud.name + '_nova_api'
-    sql("""
-      delete from cell_mappings;
-      insert into cell_mappings (created_at, uuid, name, transport_url, database_connection, disabled) values
-        (now(), '00000000-0000-0000-0000-000000000000', 'cell0', 'none:///', '%s', 0),
-        (now(), '%s', 'cell1', '%s', '%s', 0);
-      """ % (cloud.database_url('nova_cell0'), uuid.uuid4(), cloud.message_queue, cloud.database_url('nova')), nova_api)
-    for number in (1, 2, 3):
-        sql("insert into host_mappings (created_at, cell_id, host) select now(), id, '%s-node%d' "
-            "from cell_mappings where name='cell1'" % (cloud.name, number), nova_api)
     identity = cloud.url('identity', '/v3')
     run(['keystone-manage', '--config-file', cloud.etc + '/keystone.conf', 'bootstrap',
          '--bootstrap-password', cloud.secrets['admin'], '--bootstrap-username', 'admin',
@@ -90,3 +80,29 @@ def create(cloud, make_cloud):
          '--bootstrap-service-name', 'keystone', '--bootstrap-region-id', 'RegionOne',
          '--bootstrap-admin-url', identity, '--bootstrap-public-url', identity, '--bootstrap-internal-url', identity])
     write(mark, time.strftime('%FT%TZ', time.gmtime()))
+
+
+def map_cells(cloud):
+    """Tell Nova where its cells and hosts are. Said anew at every `up`, before a service of Nova runs: the addresses
+    come from this code and its environment, and may be others than when the schemas were made.
+    Hosts are mapped ahead of their first report, which saves a discovery that would have to run again and again until
+    they come."""
+    nova_api = cloud.name + '_nova_api'
+    cells = [('00000000-0000-0000-0000-000000000000', 'cell0', 'none:///', cloud.database_url('nova_cell0')),
+             (CELL1, 'cell1', cloud.message_queue, cloud.database_url('nova'))]
+    # cell0 comes with the template and points to the template's database; a mapping keeps its row, which instances
+    # and hosts refer to
+    for identifier, name, transport, database in cells:
+        sql("""
+          update cell_mappings set transport_url='%(transport)s', database_connection='%(database)s', name='%(name)s'
+            where name='%(name)s' or uuid='%(uuid)s';
+          insert into cell_mappings (created_at, uuid, name, transport_url, database_connection, disabled)
+            select now(), '%(uuid)s', '%(name)s', '%(transport)s', '%(database)s', 0
+            where not exists (select 1 from cell_mappings where name='%(name)s');
+          """ % {'uuid': identifier, 'name': name, 'transport': transport, 'database': database}, nova_api)
+    for number in (1, 2, 3):
+        sql("""
+          insert into host_mappings (created_at, cell_id, host)
+            select now(), id, '%(host)s' from cell_mappings where name='cell1'
+            and not exists (select 1 from host_mappings where host='%(host)s');
+          """ % {'host': '%s-node%d' % (cloud.name, number)}, nova_api)
