@@ -11,7 +11,7 @@ import { findVisible, projectOf } from './access.ts';
 import { type ChildImage, show } from './replica.ts';
 import { type ImageRow, images, LOCAL_STORE } from './resource.ts';
 import { scopeOfCopy } from './scope.ts';
-import type { EmptyImageRequest, ServerImage, ServerImages } from './server-images.ts';
+import type { EmptyImageRequest, KeptImage, ServerImage, ServerImages } from './server-images.ts';
 import { IMAGE, type ImageCore, QUOTA_COUNT } from './service.ts';
 
 const BATCH = 16;
@@ -93,6 +93,20 @@ export function createServerImages(core: ImageCore): ServerImages {
     async remove(tx, imageId) {
       const row = await images.lock(tx, imageId);
       if (row !== undefined) await drop(tx, row.id, row.project_id);
+    },
+    async keep(tx, image_id, { child, child_id }) {
+      // Without its replica nobody looks for it in the child any more.
+      const { rows } = await sql<Pick<KeptImage, 'detail'>>`delete from replicas where kind = ${IMAGE}
+        and resource_id = ${image_id} and child = ${child} and child_id = ${child_id} and not retiring
+        returning detail`.execute(tx);
+      return rows[0] === undefined ? undefined : { image_id, child, child_id, detail: rows[0].detail };
+    },
+    async release(tx, { image_id, child, child_id, detail }) {
+      await sql`insert into replicas (kind, resource_id, child, child_id, retiring, detail)
+        values (${IMAGE}, ${image_id}, ${child}, ${child_id}, true, ${json(detail)}) on conflict do nothing`.execute(
+        tx,
+      );
+      await core.cascade.want(tx, child, IMAGE, image_id);
     },
   };
 }

@@ -45,6 +45,15 @@ export interface SnapshotRequest {
 /** An image that is nothing but its properties. */
 export type EmptyImageRequest = Pick<SnapshotRequest, 'name' | 'properties' | 'share_with' | 'min_disk' | 'min_ram'>;
 
+/** The copy of an image in one child that outlives the image. */
+export interface KeptImage {
+  readonly image_id: string;
+  readonly child: string;
+  readonly child_id: string;
+  /** What the copy's replica remembered. */
+  readonly detail: Readonly<Record<string, unknown>>;
+}
+
 export interface ServerImages {
   /**
    * The image, where the caller may use it.
@@ -96,4 +105,11 @@ export interface ServerImages {
   withdraw(tx: Tx, imageId: string, child: string): Promise<void>;
   /** An image that served its end (a shelved server's) is deleted here and, later, in its child. Twice: the second finds none. */
   remove(tx: Tx, imageId: string): Promise<void>;
+  /**
+   * Has the copy that a child knows by this id stay there when the image goes; who is given it has to `release` it.
+   * Undefined where that is no copy of the image, or one that is on its way out already.
+   */
+  keep(tx: Tx, imageId: string, where: Pick<KeptImage, 'child' | 'child_id'>): Promise<KeptImage | undefined>;
+  /** What was kept is needed no more. Twice: it is on its way out already. */
+  release(tx: Tx, kept: KeptImage): Promise<void>;
 }

@@ -3,7 +3,7 @@ import type { Call, Reply } from './http.ts';
 import { fillImage, makeImage, mayUseImage } from './image.ts';
 import { serverPorts } from './network-port.ts';
 import { type Server, serverView } from './server.ts';
-import { change, deleteServer } from './server-life.ts';
+import { change, deleteServer, fail } from './server-life.ts';
 import { migrateLive, requireAdmin } from './server-more.ts';
 import { type Json, randomText, type Row, rowOf, SimFault, textMap, textOf, type World } from './world.ts';
 
@@ -239,7 +239,13 @@ const evacuate: Action = (world, server, call) => {
   if (service?.['forced_down'] !== true) {
     throw new SimFault(400, `Compute service of ${server.host} is still in use.`);
   }
-  work(world, server, ['rebuilding', 'rebuild_spawning'], { ...running, fault: undefined });
+  if (server.imageId === '' || world.state.images.has(server.imageId)) {
+    work(world, server, ['rebuilding', 'rebuild_spawning'], { ...running, fault: undefined });
+  } else {
+    // The new host makes its disk of its image once more.
+    change(server, { taskState: 'rebuilding' });
+    world.later(world.timing.action_ms, () => fail(server, 404, `Image ${server.imageId} could not be found.`));
+  }
   return { status: 200 };
 };
 

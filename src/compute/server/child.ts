@@ -12,6 +12,8 @@ export interface ChildServer {
   readonly tags?: readonly string[];
   readonly metadata?: Readonly<Record<string, string>>;
   readonly flavor?: Readonly<Record<string, unknown>>;
+  /** What it was made of; '' for a server that boots from a volume. */
+  readonly image?: { readonly id?: string } | '';
   readonly fault?: { readonly code?: number; readonly message?: string; readonly created?: string };
   readonly progress?: number;
   readonly 'OS-EXT-STS:vm_state'?: string;

@@ -204,6 +204,7 @@ export async function bury(tx: Tx, dependencies: ServerDependencies, id: string)
   if (row === undefined || row.deleted_at !== null) return;
   await dropPending(tx, dependencies, row);
   if (row.shelved_image !== null) await dependencies.images.remove(tx, row.shelved_image);
+  if (row.kept_image !== null) await dependencies.images.release(tx, row.kept_image);
   if (row.origin !== null) await leaveBehind(tx, dependencies, row, { ...row.origin, create_sent_at: null });
   await dependencies.network.detach(tx, id);
   await dependencies.volumes.release(tx, id);
@@ -223,6 +224,7 @@ export async function bury(tx: Tx, dependencies: ServerDependencies, id: string)
     user_data: null,
     resize: null,
     shelved_image: null,
+    kept_image: null,
     origin: null,
   });
   // Ports, volumes, quota: in the order of a boot, so that the two never wait for each other.

@@ -16,6 +16,7 @@ import {
 } from '../../resource/resource.ts';
 import { createRenderings } from '../../resource/rendered.ts';
 import { createStore, type Store } from '../../resource/store.ts';
+import type { KeptImage } from '../../image/server-images.ts';
 
 /** The flavor as it was when the server got it: later changes and its deletion do not reach the server. */
 export interface ServerFlavor {
@@ -169,6 +170,8 @@ const stored = {
   resize: field(Type.Unsafe<ResizeState | null>({ type: 'object' }), { ...hidden, default: null }),
   /** The image that a shelved server waits in. */
   shelved_image: field(textOrNull, { ...hidden, default: null }),
+  /** The image's copy that a server which moved here was made of: its child makes it of that again where a host fails. */
+  kept_image: field(Type.Unsafe<KeptImage | null>({ type: 'object' }), { ...hidden, default: null }),
   /** Set while the server moves: `child` is where it goes, this is where it comes from. */
   origin: field(Type.Unsafe<ServerOrigin | null>({ type: 'object' }), { ...hidden, default: null }),
   /** The disks that were asked for beside volumes, for when the server is made anew in another child. */

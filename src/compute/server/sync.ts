@@ -8,10 +8,10 @@ import { sql } from 'kysely';
 import { applyEach } from '../../cascade/apply-each.ts';
 import { believable } from '../../cascade/vanished.ts';
 import type { ChildContext, Feed } from '../../cascade/contract.ts';
-import type { Tx } from '../../db/database.ts';
 import { type ChildServer, deleteServer, markOf, READ_MICROVERSION, readServer } from './child.ts';
 import { clock } from './clock.ts';
 import type { ServerDependencies } from './dependencies.ts';
+import { dropImages } from './kept-image.ts';
 import { arrive, turnBack, vanish } from './move.ts';
 import { change, changeQuietly, closeOpenActions, faultOf, isComing, settleResize } from './records.ts';
 import { type ServerFlavor, type ServerRow, serverStore } from './resource.ts';
@@ -167,20 +167,12 @@ export async function applyServer(dependencies: ServerDependencies, id: string, 
           ? { flavor_id: row.resize.to.id, flavor_copy: row.resize.to }
           : await settleResize(tx, dependencies, row, row.resize[resized]);
     const arrived = isStillBuilding(server) ? {} : await arrive(tx, dependencies, row);
-    const dropped = await dropShelved(tx, dependencies, { ...row, ...patch });
+    const dropped = await dropImages(tx, dependencies, { ...row, ...patch }, server);
     await change(tx, row, { ...patch, ...flavor, ...arrived, ...dropped });
   });
 }
 
 const isStillBuilding = (server: ChildServer): boolean => server['OS-EXT-STS:vm_state'] === 'building';
-
-/** A server that is up again needs the image no more that it waited in; the child deletes its own by then. */
-async function dropShelved(tx: Tx, { images }: ServerDependencies, row: ServerRow): Promise<Partial<ServerRow>> {
-  const waits = row.task_state !== null || row.vm_state.startsWith('shelved') || row.pending.length > 0;
-  if (row.shelved_image === null || waits) return {};
-  await images.remove(tx, row.shelved_image);
-  return { shelved_image: null };
-}
 
 const moment = (text: string | null | undefined): string | null =>
   typeof text !== 'string' || Number.isNaN(Date.parse(text)) ? null : text.endsWith('Z') ? text : `${text}Z`;
