@@ -4,7 +4,7 @@ import { image as convention } from '../http/conventions.ts';
 import { badRequest } from '../http/fault.ts';
 import type { Query, RequestContext } from '../http/service.ts';
 import { type Listing, parseListing } from '../resource/listing.ts';
-import { projectOf } from './access.ts';
+import { projectOf, visible } from './access.ts';
 import { image, VISIBILITIES } from './resource.ts';
 
 const PAGE_DEFAULT = 25;
@@ -31,7 +31,11 @@ export function imageListing(context: RequestContext, query: Query): Listing {
   for (const [name, given] of Object.entries(query)) {
     if (!PAGING.has(name)) conditions.push(condition(name, [given].flat()));
   }
-  const listing = parseListing(image, convention, context, query, { conditions, ignore: Object.keys(query) });
+  const listing = parseListing(image, convention, context, query, {
+    conditions,
+    visible: visible(context),
+    ignore: Object.keys(query),
+  });
   return query.limit === undefined ? { ...listing, limit: PAGE_DEFAULT } : listing;
 }
 

@@ -207,8 +207,10 @@ async function list<R extends BaseRow>(crud: Crud<R>, call: Call): Promise<unkno
   const { store, convention, path } = crud;
   const { resource } = store;
   const { context, query } = call;
+  const visible = crud.visible(context);
   const listing = parseListing(resource, convention, context, query, {
-    conditions: [...crud.visible(context), ...(crud.conditions?.(call) ?? [])],
+    conditions: [...visible, ...(crud.conditions?.(call) ?? [])],
+    visible,
     ...(crud.ignore === undefined ? {} : { ignore: crud.ignore }),
   });
   const rows = await store.page(crud.db.query, listing);

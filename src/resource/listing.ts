@@ -19,6 +19,7 @@ const PAGING = new Set(['limit', 'marker', 'sort_key', 'sort_dir', 'sort', 'fiel
  * Reads a list's query.
  * @param options.ignore names that the service's handler reads itself (`all_tenants`)
  * @param options.conditions what narrows the list whatever the client says: the project
+ * @param options.visible those of the conditions that say what the caller may see at all
  * @throws Fault 400 for a bad limit, sort key, filter value or, where the service says so, an unknown filter
  */
 export function parseListing(
@@ -26,7 +27,11 @@ export function parseListing(
   convention: Convention,
   context: RequestContext,
   query: Query,
-  options: { readonly ignore?: readonly string[]; readonly conditions?: readonly RawBuilder<SqlBool>[] } = {},
+  options: {
+    readonly ignore?: readonly string[];
+    readonly conditions?: readonly RawBuilder<SqlBool>[];
+    readonly visible?: readonly RawBuilder<SqlBool>[];
+  } = {},
 ): Listing {
   const conditions = [...(options.conditions ?? [])];
   const unknown: string[] = [];
@@ -52,6 +57,7 @@ export function parseListing(
     sort: sortOf(resource, convention, query),
     limit: limit ?? convention.paging.maximum,
     marker: marker === '' ? undefined : marker,
+    markerAmong: options.visible ?? options.conditions ?? [],
     reverse: /^(true|1)$/i.test(one(query.page_reverse) ?? ''),
     fields: convention.paging.fields ? [query.fields ?? []].flat().filter((name) => name !== '') : [],
     paged: limit !== undefined,

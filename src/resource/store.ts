@@ -16,6 +16,8 @@ export interface Page {
   readonly limit: number;
   /** Id of the row after which the page begins. */
   readonly marker?: string | undefined;
+  /** What the caller may see at all. A marker that names anything else is unknown, or it would tell that it is there. */
+  readonly markerAmong?: readonly RawBuilder<SqlBool>[];
   /** Neutron's page_reverse: the page before the marker. */
   readonly reverse?: boolean;
 }
@@ -96,12 +98,14 @@ export function createStore<const D extends Resource, R extends BaseRow = Row<D>
   async function paged<T>(query: Queryable, page: Page, selected: RawBuilder<unknown>): Promise<T[] | undefined> {
     const sort = withTieBreak(page.sort, page.reverse === true);
     const conditions = [...page.conditions];
-    if (page.marker !== undefined) conditions.push(after(resource.table, sort, page.marker));
+    const { marker, markerAmong = [] } = page;
+    const markers = all([sql<SqlBool>`id = ${marker}`, ...markerAmong]);
+    if (marker !== undefined) conditions.push(after(resource.table, sort, markers));
     const order = sql.join(sort.map(([key, direction]) => sql`${sql.ref(key)} ${sql.raw(direction)}`));
     const { rows } = await sql<T>`select ${selected} from ${table} where ${all(conditions)}
       order by ${order} limit ${page.limit}`.execute(query);
-    if (rows.length === 0 && page.marker !== undefined) {
-      const known = await sql`select 1 from ${table} where id = ${page.marker}`.execute(query);
+    if (rows.length === 0 && marker !== undefined) {
+      const known = await sql`select 1 from ${table} where ${markers}`.execute(query);
       if (known.rows.length === 0) return undefined;
     }
     return page.reverse === true ? rows.reverse() : rows;
@@ -212,10 +216,10 @@ function withTieBreak(sort: Page['sort'], reverse: boolean): [string, 'asc' | 'd
 function after(
   table: string,
   sort: readonly (readonly [string, 'asc' | 'desc'])[],
-  marker: string,
+  marker: RawBuilder<SqlBool>,
 ): RawBuilder<SqlBool> {
   const markerKeys = (keys: readonly string[]) =>
-    sql`(select ${sql.join(keys.map((key) => sql.ref(key)))} from ${sql.table(table)} where id = ${marker})`;
+    sql`(select ${sql.join(keys.map((key) => sql.ref(key)))} from ${sql.table(table)} where ${marker})`;
   const directions = new Set(sort.map(([, direction]) => direction));
   const keys = sort.map(([key]) => key);
   if (directions.size === 1) {

@@ -1,4 +1,5 @@
 /** What holds for every operation that there is, whoever adds one: who is let in, who is kept out, and what no answer says. */
+import { randomUUID } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -321,6 +322,28 @@ test("no answer to a tenant carries a child's address, id or credential", async 
       .map(([text, what]) => `${name} as ${who}: ${what} ${text}`);
   });
   expect(wrong).toEqual([]);
+});
+
+test("a marker that names another project's object is as unknown as one that names nothing", async () => {
+  const lists: Readonly<Record<string, string>> = {
+    server_id: '/compute/v2.1/servers',
+    volume_id: '/volume/v3/volumes',
+    snapshot_id: '/volume/v3/snapshots',
+    network_id: '/network/v2.0/networks',
+    port_id: '/network/v2.0/ports',
+    security_group_id: '/network/v2.0/security-groups',
+    image_id: '/image/v2/images',
+  };
+  const bob = objectsOf(parent, 'bob');
+  for (const [parameter, list] of Object.entries(lists)) {
+    const theirs = await bob.id(parameter);
+    const nothing = randomUUID();
+    const ask = (marker: string) => parent.api.call('alice', 'GET', `${list}?marker=${marker}&limit=5`);
+    const [foreign, unknown] = [await ask(theirs), await ask(nothing)];
+    expect([parameter, foreign.status]).not.toEqual([parameter, 200]);
+    expect([foreign.status, foreign.text.replaceAll(theirs, nothing)]).toEqual([unknown.status, unknown.text]);
+    expect((await parent.api.call('bob', 'GET', `${list}?marker=${theirs}`)).status).toBe(200);
+  }
 });
 
 /** Ids of what belongs to alice's project, under which nobody else finds anything. */

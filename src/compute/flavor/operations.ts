@@ -163,6 +163,7 @@ async function list({ db }: ComputeDependencies, call: Call, view: View): Promis
     ...parseListing(flavorResource, compute, context, rest, {
       ignore: ['is_public', 'minRam', 'minDisk'],
       conditions: conditions(call),
+      visible: context.identity.isAdmin ? [] : [publicOrGiven(context.identity.project?.id)],
     }),
     sort: sortOf(sort_key, sort_dir),
   };

@@ -96,9 +96,12 @@ async function serversOver(
     sql<SqlBool>`launched_at < ${new Date(stop_ms).toISOString()}`,
     sql<SqlBool>`coalesce(terminated_at, deleted_at, 'infinity') > ${new Date(start_ms).toISOString()}`,
   ];
-  if (projectId !== undefined) conditions.push(sql<SqlBool>`project_id = ${projectId}`);
+  const reach = projectId === undefined ? [] : [sql<SqlBool>`project_id = ${projectId}`];
+  conditions.push(...reach);
   if (marker !== undefined) {
-    const known = await sql`select 1 from servers where id = ${marker}`.execute(query);
+    const known = await sql`select 1 from servers where ${all([sql<SqlBool>`id = ${marker}`, ...reach])}`.execute(
+      query,
+    );
     if (known.rows.length === 0) throw badRequest(`Marker ${marker} could not be found.`);
     conditions.push(sql<SqlBool>`(project_id, id) > (select project_id, id from servers where id = ${marker})`);
   }

@@ -27,9 +27,13 @@ export async function listServers(
 ): Promise<unknown> {
   const { context, query } = call;
   const path = view === 'summary' ? '/servers' : '/servers/detail';
-  const conditions = conditionsOf(context, query, view);
+  const conditions = conditionsOf(context, query);
   const paging = pagingOf(context, query);
-  const listing = parseListing(server, compute, context, paging, { conditions: conditions ?? [] });
+  const reach = reachOf(context, query, view);
+  const listing = parseListing(server, compute, context, paging, {
+    conditions: [...(conditions ?? []), ...reach],
+    visible: reach,
+  });
   const found =
     conditions === undefined
       ? { shown: [], ids: [] }
@@ -43,8 +47,15 @@ export async function listServers(
   return listBytes(server, listBody(server, compute, context, listing, query, path, items, found.ids), items);
 }
 
-/** What narrows the list; undefined where nothing can fit. */
-function conditionsOf(context: RequestContext, query: Query, view: string): Condition[] | undefined {
+/** The servers that the list may speak of at all: the project's, unless all are asked for. */
+function reachOf(context: RequestContext, query: Query, view: string): Condition[] {
+  if (isAllTenants(query, context, view)) return [];
+  const { project, user } = context.identity;
+  return [project === undefined ? sql<SqlBool>`user_id = ${user.id}` : sql<SqlBool>`project_id = ${project.id}`];
+}
+
+/** What else narrows the list; undefined where nothing can fit. */
+function conditionsOf(context: RequestContext, query: Query): Condition[] | undefined {
   const conditions: Condition[] = [];
   const mayAll = context.allowed(inner.allFilters.name);
   for (const [name, given] of Object.entries(query)) {
@@ -52,7 +63,7 @@ function conditionsOf(context: RequestContext, query: Query, view: string): Cond
       if (mayAll) throw badRequest(`Invalid filter field: ${name.slice(0, 64)}.`);
       continue;
     }
-    const filter = FILTERS[name];
+    const filter = Object.hasOwn(FILTERS, name) ? FILTERS[name] : undefined;
     if (filter === undefined || context.version < (filter.since ?? 0)) continue;
     if (!mayAll && context.version < (filter.open ?? Number.MAX_SAFE_INTEGER)) continue;
     conditions.push(filter.make(last(given) ?? ''));
@@ -71,17 +82,8 @@ function conditionsOf(context: RequestContext, query: Query, view: string): Cond
   }
   const deleted = deletedCondition(context, query, mayAll, onlyDeleted);
   if (deleted !== undefined) conditions.push(deleted);
-  const project = context.identity.project?.id;
-  if (!isAllTenants(query, context, view)) {
-    conditions.push(
-      project === undefined
-        ? sql<SqlBool>`user_id = ${context.identity.user.id}`
-        : sql<SqlBool>`project_id = ${project}`,
-    );
-  } else {
-    const wanted = last(query.project_id ?? query.tenant_id);
-    if (wanted !== undefined && mayAll) conditions.push(sql<SqlBool>`project_id = ${wanted}`);
-  }
+  const wanted = last(query.project_id ?? query.tenant_id);
+  if (wanted !== undefined && mayAll && asksForAll(query)) conditions.push(sql<SqlBool>`project_id = ${wanted}`);
   return conditions;
 }
 
@@ -93,9 +95,14 @@ function requireOrder({ version }: RequestContext, query: Query): void {
   throw badRequest('The value of changes-since must be less than or equal to changes-before.');
 }
 
-function isAllTenants(query: Query, context: RequestContext, view: string): boolean {
+function asksForAll(query: Query): boolean {
   const text = last(query.all_tenants);
-  if (text === undefined || (text !== '' && !truth(text))) return false;
+  return text !== undefined && (text === '' || truth(text));
+}
+
+/** @throws Fault 403 where all are asked for that the caller may not have */
+function isAllTenants(query: Query, context: RequestContext, view: string): boolean {
+  if (!asksForAll(query)) return false;
   context.enforce((view === 'summary' ? inner.allTenantsIndex : inner.allTenantsDetail).name);
   return true;
 }

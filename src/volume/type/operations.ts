@@ -58,7 +58,11 @@ export function typeOperations({ db }: { readonly db: Db }): Operation[] {
         const conditions = [...usable(context)];
         // To an admin too, only public types are shown unless others are asked for.
         if (query.is_public === undefined && context.identity.isAdmin) conditions.push(sql<boolean>`is_public`);
-        const listing = parseListing(volumeType, convention, context, query, { conditions, ignore: ['extra_specs'] });
+        const listing = parseListing(volumeType, convention, context, query, {
+          conditions,
+          visible: usable(context),
+          ignore: ['extra_specs'],
+        });
         const rows = await volumeTypes.page(db.query, listing);
         if (rows === undefined) throw typeMissing(listing.marker ?? '');
         const items = rows.map(renderer<VolumeType>(volumeType, convention, context, 'detail'));
@@ -252,7 +256,8 @@ function specOperations(
       summary: 'Set an extra spec of a volume type',
       handle: async ({ params, body }) => {
         const key = params.key as string;
-        if (!(key in body) || Object.keys(body).length !== 1) throw badRequest('Request body and URI mismatch');
+        if (!Object.hasOwn(body, key) || Object.keys(body).length !== 1)
+          throw badRequest('Request body and URI mismatch');
         await change(idOf(params), (before) => ({ ...before, ...body }));
         return body;
       },
@@ -266,7 +271,7 @@ function specOperations(
       handle: async ({ params }) => {
         const key = params.key as string;
         await change(idOf(params), (before) => {
-          if (!(key in before)) throw missing(idOf(params), key);
+          if (!Object.hasOwn(before, key)) throw missing(idOf(params), key);
           return Object.fromEntries(Object.entries(before).filter(([name]) => name !== key));
         });
         return new Reply(202);
