@@ -159,6 +159,9 @@ describe('tags', () => {
     ]) {
       expect(type(await put(bad))).toBe('InvalidInput');
     }
+    // As many as a body holds are counted before they are compared.
+    const flood = await put({ tags: Array.from({ length: 100_000 }, (_, at) => String(at)) });
+    expect(flood.body.NeutronError.message).toContain('at most 512 tags');
     expect(type(await call('bob', 'GET', path))).toBe('TagResourceNotFound');
     expect((await call('rita', 'PUT', path, { tags: [] })).status).toBe(403);
     expect(type(await call('alice', 'GET', `/networks/${randomUUID()}/tags`))).toBe('TagResourceNotFound');

@@ -19,6 +19,7 @@ export interface TaggedKind {
 const TAG_MAX_LENGTH = 255;
 const TAGS_MAX = 512;
 
+const tooMany = (): Fault => invalid(`There may be at most ${TAGS_MAX} tags`);
 const invalid = (reason: string): Fault => badRequest(`Invalid input for operation: ${reason}.`, 'InvalidInput');
 const noTag = (tag: string): Fault => notFound(`Tag ${tag} could not be found.`, 'TagNotFound');
 
@@ -43,7 +44,7 @@ function operationsOf(db: Db, kind: TaggedKind): Operation[] {
       if (!call.context.allowed(policy.name, { project_id })) throw convention.refusal(policy.name);
       convention.precondition?.(call.headers, (name) => shownValue(kind.resource, name, row, call.context));
       const changed = next(tags);
-      if (changed.length > TAGS_MAX) throw invalid(`There may be at most ${TAGS_MAX} tags`);
+      if (changed.length > TAGS_MAX) throw tooMany();
       // Tags are the parent's own: no child has them, so the revision that replicas are held against stays.
       await sql`update ${sql.table(kind.resource.table)} set tags = ${[...changed]}::text[] where id = ${id}`.execute(
         tx,
@@ -149,6 +150,8 @@ function tagsGiven(body: unknown): readonly string[] {
   if (body === null || typeof body !== 'object' || !('tags' in body)) throw invalid('Invalid tags body');
   const { tags } = body;
   if (!Array.isArray(tags)) throw invalid(`'${String(tags).slice(0, 64)}' is not a list`);
+  // Before they are held against each other, which takes the square of their number.
+  if (tags.length > TAGS_MAX) throw tooMany();
   const checked = tags.map(checkTag);
   const twice = checked.find((tag, at) => checked.indexOf(tag) !== at);
   if (twice !== undefined) throw invalid(`Duplicate items in the list: '${twice}'`);
