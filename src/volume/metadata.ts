@@ -123,7 +123,7 @@ export function metadataOperations<R extends HostedRow>(of: MetadataOf<R>): Oper
         const key = params.key as string;
         await of.change(context, idOf(params), (before, now) => {
           refuseMaintenance(now);
-          if (!(key in before)) throw missing(idOf(params), key);
+          if (!Object.hasOwn(before, key)) throw missing(idOf(params), key);
           return Object.fromEntries(Object.entries(before).filter(([name]) => name !== key));
         });
         return new Reply(200);

@@ -202,6 +202,7 @@ describe('volumes', () => {
     expect((await bench.call('alice', 'DELETE', `/volumes/${id}/metadata/a`)).body.itemNotFound.message).toBe(
       `Volume ${id} has no metadata with key a.`,
     );
+    expect((await bench.call('alice', 'DELETE', `/volumes/${id}/metadata/constructor`)).status).toBe(404);
     expect(
       (await bench.call('alice', 'POST', `/volumes/${id}/action`, { 'os-set_bootable': { bootable: true } })).status,
     ).toBe(200);
