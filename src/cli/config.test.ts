@@ -51,6 +51,18 @@ describe('the configuration file', () => {
     if (mend !== '') expect(() => read(text)).toThrow(mend);
   });
 
+  it('repeats no password of a URL that cannot be one', () => {
+    for (const wrong of [
+      'database: { url: "postgress://u:very-secret@h/d" }',
+      'database: { url: "u:very-secret@h/d" }',
+      'database: "postgres://u:very-secret@h/d"',
+      'identity: { url: "https://u:very-secret@h/v3", cloud: a }',
+    ]) {
+      expect(() => read(ONE + wrong)).toThrow('this is none');
+      expect(() => read(ONE + wrong)).not.toThrow('very-secret');
+    }
+  });
+
   it('reads what joins the children', () => {
     const { topology } = read(
       `${ONE}physical_networks: { wan: { children: { a: physnet1 }, vlans: 100-149, transit_vlans: 150-199 } }`,

@@ -43,7 +43,7 @@ const PhysicalNetworkEntry = Type.Object(
 const File = Type.Object(
   {
     listen: Type.Optional(Type.String({ pattern: '^(\\[[0-9a-fA-F:]+\\]|[^:]+):\\d{1,5}$' })),
-    public_url: Type.Optional(Type.String({ pattern: '^https?://[^/\\s]+$' })),
+    public_url: Type.Optional(Type.String({ pattern: '^https?://[^/\\s@]+$' })),
     database: Type.Optional(
       Type.Object(
         {
@@ -67,7 +67,7 @@ const File = Type.Object(
     identity: Type.Optional(
       Type.Object(
         {
-          url: Type.Optional(Type.String({ pattern: '^https?://[^\\s?#]+$' })),
+          url: Type.Optional(Type.String({ pattern: '^https?://[^\\s?#@]+$' })),
           cloud: Type.Optional(Type.String({ minLength: 1 })),
           region: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$' })),
           cache_s: Type.Optional(Type.Integer({ minimum: 0, maximum: 300 })),
@@ -200,7 +200,8 @@ function explain(pointer: string, property: string | undefined, message: string,
   if (keyword === 'additionalProperties') {
     return `${where} has a key that nobody knows: \`${property}\`; mend its spelling or take it out`;
   }
-  return `${where}: ${message}: ${mend(parts.toReversed())}`;
+  // A URL may hold a password, and what a start fails with ends up in logs.
+  return `${where}: ${message.includes('://') ? 'this is none' : message}: ${mend(parts.toReversed())}`;
 }
 
 function mend(parts: readonly string[]): string {

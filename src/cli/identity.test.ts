@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { testDatabase } from '../testing/database.ts';
 import { ADMIN_PROJECT, inDefault, password, testIdentity } from '../testing/identity.ts';
+import { ConfigError } from './config-error.ts';
 import { bootstrapParent, rotateKeys } from './identity.ts';
 
 const db = await testDatabase();
@@ -67,4 +68,26 @@ it('rotates the keys of processes that serve, whose tokens hold on for three rot
   );
   await expect.poll(holds, { timeout: 5000 }).toBe(401);
   expect((await login(password(inDefault('admin', 'second')))).status).toBe(201);
+});
+
+it('tells of a database that cannot be used in one line, without its password', async () => {
+  const path = join(folder, 'broken.yaml');
+  for (const [url, why] of [
+    ['postgres://u:very-secret/x@h/d', 'Invalid URL'],
+    ['postgres://u:very-secret@127.0.0.1:5/d', 'connect ECONNREFUSED 127.0.0.1:5'],
+  ]) {
+    const lines = [
+      `database: { url: "${url}" }`,
+      `data_dir: ${folder}`,
+      'children: { a: { cloud: a, zones: { a: n } } }',
+    ];
+    await writeFile(path, lines.join('\n'));
+    for (const command of [bootstrapParent, rotateKeys]) {
+      const failure = await command({ config: path }).catch((error: unknown) => error);
+      expect([failure instanceof ConfigError, String(failure)]).toEqual([
+        true,
+        `ConfigError: cannot use the database: ${why}`,
+      ]);
+    }
+  }
 });

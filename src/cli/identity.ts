@@ -1,6 +1,5 @@
 /** `headwater bootstrap` and `headwater keys rotate`: what operators do to the built-in identity service. */
 import { randomBytes } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Db, openDatabase } from '../db/database.ts';
 import { runningEmbedded, startEmbedded } from '../db/embedded.ts';
@@ -8,7 +7,8 @@ import { migrate } from '../db/migrate.ts';
 import { conventions } from '../http/conventions.ts';
 import { createIdentity, type IdentityService } from '../identity/identity.ts';
 import { type Config, ConfigError, readConfig } from './config.ts';
-import { withDatabase } from './database.ts';
+import { forOperator } from './config-error.ts';
+import { makeDataDir, withDatabase } from './database.ts';
 import { silentLogger } from './log.ts';
 import { adminPassword } from './serve.ts';
 
@@ -76,7 +76,7 @@ async function withIdentity<T>(db: Db, config: Config, work: (identity: Identity
 
 /** The database of a parent that may not have been started yet: made and migrated where it is not. */
 async function withNewDatabase<T>(config: Config, work: (db: Db) => Promise<T>): Promise<T> {
-  mkdirSync(config.data_dir, { recursive: true, mode: 0o755 });
+  makeDataDir(config);
   const folder = join(config.data_dir, 'postgres');
   const running = config.database.url ?? (await runningEmbedded(folder));
   const embedded = running === undefined ? await startEmbedded({ data_dir: folder }).catch(forOperator) : undefined;
@@ -92,8 +92,4 @@ async function withNewDatabase<T>(config: Config, work: (db: Db) => Promise<T>):
   } finally {
     await embedded?.stop();
   }
-}
-
-function forOperator(error: unknown): never {
-  throw new ConfigError(error instanceof Error ? error.message : String(error));
 }

@@ -1,6 +1,5 @@
 /** The whole parent in one process: database, services, cascade and server, put together in the order of the house. */
 import { randomBytes } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import { sql } from 'kysely';
@@ -27,6 +26,8 @@ import { type CloudEntry, loadCloud } from '../openstack/clouds-yaml.ts';
 import type { CloudApi } from '../openstack/contract.ts';
 import { createVolume } from '../volume/service.ts';
 import { type Config, ConfigError, type IdentityConfig } from './config.ts';
+import { forOperator } from './config-error.ts';
+import { makeDataDir } from './database.ts';
 
 export interface Parent {
   readonly url: string;
@@ -197,7 +198,7 @@ export async function startParent(config: Config, options: ParentOptions): Promi
   const { log } = options;
   const metrics = createMetrics();
   const entries = config.children.map((child) => ({ child, entry: entryOf(child.cloud, options.clouds) }));
-  mkdirSync(config.data_dir, { recursive: true, mode: 0o755 });
+  makeDataDir(config);
   const embedded =
     config.database.url === undefined
       ? await startEmbedded({ data_dir: join(config.data_dir, 'postgres'), log }).catch(forOperator)
@@ -216,7 +217,6 @@ export async function startParent(config: Config, options: ParentOptions): Promi
       default_zone: config.default_zone,
       policy: config.policy,
       identity: config.identity,
-
       keystone: config.keystone === undefined ? undefined : keystoneOf(config.keystone, options, metrics, log),
       log,
       metrics,
@@ -262,11 +262,6 @@ function policyOf(services: readonly Service[], overrides: Readonly<Record<strin
   }
 }
 
-/** Why a database does not start is said in one line, which is the operator's to read. */
-function forOperator(error: unknown): never {
-  throw new ConfigError(error instanceof Error ? error.message : String(error));
-}
-
 /**
  * How a cloud is reached: as given, else as the clouds.yaml says.
  * @throws ConfigError where neither knows it
@@ -283,7 +278,7 @@ export function entryOf(cloud: string, clouds: ParentOptions['clouds']): CloudEn
 
 async function openMigrated(config: Config, embedded: Embedded | undefined, log: Logger): Promise<Db> {
   const url = config.database.url ?? embedded?.url ?? '';
-  await migrate({ url, log });
+  await migrate({ url, log }).catch(forOperator);
   return openDatabase({ url, max_connections: config.database.max_connections, application_name: 'headwater', log });
 }
 

@@ -4,7 +4,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Generated } from 'kysely';
-import { Client } from 'pg';
+import { Client, type ClientConfig } from 'pg';
 import { clientConfig, errorText } from './connection.ts';
 import { lockKey } from './locks.ts';
 import { silentLog, type Log } from './log.ts';
@@ -111,6 +111,17 @@ async function apply(client: Client, migration: Migration): Promise<void> {
   }
 }
 
+/** @throws Error saying why the database cannot be used: its URL, who answers there, the password */
+async function connected(config: ClientConfig): Promise<Client> {
+  try {
+    const client = new Client(config);
+    await client.connect();
+    return client;
+  } catch (error) {
+    throw new Error(`cannot use the database: ${errorText(error)}`, { cause: error });
+  }
+}
+
 /**
  * Brings the database up to this program's schema, each migration in a transaction of its own; gives the names of those
  * applied now. Several processes may do so at once: one works, the others wait. Throws when an applied migration was
@@ -121,12 +132,11 @@ export async function migrate(options: MigrateOptions): Promise<string[]> {
   const migrations = await readMigrations(folder);
   // Rewriting a large table, or waiting for another process to do so, takes as long as it takes.
   const config = { ...clientConfig(options), statement_timeout: 0, lock_timeout: 0, query_timeout: 0 };
-  const client = new Client({ ...config, idle_in_transaction_session_timeout: 0 });
+  const client = await connected({ ...config, idle_in_transaction_session_timeout: 0 });
   let lost: Error | undefined;
   client.on('error', (error) => {
     lost = error;
   });
-  await client.connect();
   try {
     await client.query('SELECT pg_advisory_lock($1)', [lockKey('headwater migrations')]);
     await client.query(`

@@ -37,6 +37,11 @@ describe('loadCloud', () => {
     expect(load('east', { OS_CLIENT_CONFIG_FILE: file }).region_name).toBe('env');
   });
 
+  it('keeps an account in a URL out of all that names the URL', () => {
+    write('cwd/clouds.yaml', cloud(whole.replace('k:5000', 'u:very@secret@k:5000')));
+    expect(load('east').auth.auth_url).toBe('http://k:5000/v3');
+  });
+
   it('merges the secure.yaml beside it, and fills in the defaults', () => {
     write('cwd/clouds.yaml', cloud('auth_url: http://k:5000/v3\nusername: u\nproject_name: a\nuser_domain_name: D'));
     write('cwd/secure.yaml', cloud('password: 12345'));

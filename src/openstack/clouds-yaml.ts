@@ -232,6 +232,9 @@ function defined<T extends object>(value: T): { [K in keyof T]: Exclude<T[K], un
   return present as { [K in keyof T]: Exclude<T[K], undefined> };
 }
 
+/** Nothing is sent of an account in a URL, but URLs are printed and logged. */
+const withoutAccount = (url: string): string => url.replace(/^(https?:\/\/)[^/?#]*@/i, '$1');
+
 function authOf(auth_type: CloudAuthType, given: Mapping, where: string): CloudAuth {
   const auth: Partial<Record<keyof CloudAuth, string>> = {};
   for (const key of authKeys) {
@@ -256,6 +259,7 @@ function authOf(auth_type: CloudAuthType, given: Mapping, where: string): CloudA
   if (!URL.canParse(auth.auth_url ?? '') || !/^https?:/i.test(auth.auth_url ?? '')) {
     throw new Error(`${where}.auth_url must be an http or https address, such as https://cloud.example:5000/v3.`);
   }
+  auth.auth_url = withoutAccount(auth.auth_url ?? '');
   if (auth_type === 'token') need(auth.token !== undefined, 'token', 'add it, or use auth_type: password');
   if (auth_type === 'v3applicationcredential') {
     const named = auth.application_credential_name !== undefined && (auth.username ?? auth.user_id) !== undefined;
