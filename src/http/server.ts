@@ -3,6 +3,7 @@
  * one log line a request. What happens to a request in between stands in pipeline.ts.
  */
 import { randomUUID } from 'node:crypto';
+import { STATUS_CODES } from 'node:http';
 import type { Readable } from 'node:stream';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
@@ -239,7 +240,8 @@ function sendFault(options: ServerOptions, request: FastifyRequest, reply: Fasti
   }
   reply.code(fault.status).headers(fault.headers);
   // A 401 is the token filter's, not the service's: it looks the same everywhere but in Glance.
-  const plain = { error: { code: fault.status, title: 'Unauthorized', message: fault.message, ...fault.attributes } };
+  const title = STATUS_CODES[fault.status];
+  const plain = { error: { code: fault.status, title, message: fault.message, ...fault.attributes } };
   const body =
     convention === undefined || (fault.status === 401 && convention.name !== 'image')
       ? plain
