@@ -17,7 +17,8 @@ export type Capability =
   | 'port_forwarding'
   | 'extra_dhcp_options'
   | 'floating_ips'
-  | 'gateways_without_snat';
+  | 'gateways_without_snat'
+  | 'external_networks';
 
 /** What a child's networking says of itself. */
 export interface AbilityFacts {
@@ -122,6 +123,12 @@ const REQUIREMENTS: Readonly<Record<Capability, Requirement>> = {
     what: 'gateways without SNAT',
     extensions: ['router'],
     refused: ({ chooses_addresses }) => (chooses_addresses === false ? adminOnly('SNAT be turned off') : undefined),
+  },
+  external_networks: {
+    what: 'external networks that are made here',
+    extensions: ['external-net'],
+    refused: ({ chooses_addresses }) =>
+      chooses_addresses === false ? adminOnly('external networks be made') : undefined,
   },
   extra_dhcp_options: { what: 'extra DHCP options', extensions: ['extra_dhcp_opt'] },
 };

@@ -8,11 +8,14 @@ import { abilitiesOf, type Capability, type Refusal } from './ability.ts';
 export interface Asks {
   readonly qos_policy_id?: string | null | undefined;
   readonly enable_snat?: boolean | undefined;
+  /** Whether it is an external network that is made there, and not one that the child has. */
+  readonly makes_external?: boolean | undefined;
 }
 
-const capabilitiesFor = ({ qos_policy_id, enable_snat }: Asks): Capability[] => [
+const capabilitiesFor = ({ qos_policy_id, enable_snat, makes_external }: Asks): Capability[] => [
   ...(qos_policy_id == null ? [] : (['qos'] as const)),
   ...(enable_snat === false ? (['gateways_without_snat'] as const) : []),
+  ...(makes_external === true ? (['external_networks'] as const) : []),
 ];
 
 const refused = ({ tenant }: Refusal): Fault => conflict(`${tenant}.`, 'AvailabilityZoneNotAble');

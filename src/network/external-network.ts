@@ -5,6 +5,7 @@
 import { sql } from 'kysely';
 import type { ChildContext } from '../cascade/contract.ts';
 import type { Queryable } from '../db/database.ts';
+import { refuseUnable, unableFor } from './able.ts';
 import { networkStore } from './network-resource.ts';
 
 /** A subnet of an external network, and a child that gateways and floating IPs have its addresses in. */
@@ -41,6 +42,23 @@ export async function childrenWithExternal(query: Queryable, networkId: string):
 export async function isMadeHere(query: Queryable, networkId: string): Promise<boolean> {
   const found = await sql`select 1 from external_networks where network_id = ${networkId} limit 1`.execute(query);
   return found.rows.length === 0;
+}
+
+/**
+ * An external network that was made here and is nowhere yet comes to live where a router first leads out by it.
+ * @throws Fault 409 where it can live in none of the children that the router is in
+ */
+export async function refuseNoWayOut(
+  query: Queryable,
+  networkId: string | null,
+  children: readonly string[],
+): Promise<void> {
+  if (networkId === null || children.length === 0 || !(await isMadeHere(query, networkId))) return;
+  const network = await networkStore.find(query, networkId);
+  if (network === undefined || network.child !== null) return;
+  const { able } = await unableFor(query, [{ makes_external: true }]);
+  if (able === undefined || children.some((child) => able.includes(child))) return;
+  await refuseUnable(query, children, { makes_external: true });
 }
 
 /** What a child has of an external network of the parent's. */

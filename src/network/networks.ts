@@ -10,6 +10,7 @@ import type { Crud, Given } from '../resource/crud.ts';
 import { refuseUnable } from './able.ts';
 import { withAddressScopes } from './address-scope/network-scopes.ts';
 import { dnsDomainOf } from './dns/dns-name.ts';
+import { isMadeHere } from './external-network.ts';
 import { invalidInput, networkNotFound } from './network-fault.ts';
 import { ownOrAdmin, plainPolicies, projectOf, visibleNetworks } from './network-project.ts';
 import { countQuota } from './network-quota.ts';
@@ -76,6 +77,7 @@ export function networkCrud(parts: NetworkParts): Crud<NetworkRow> {
     updating: async (row, given, context, tx) => {
       await usePolicy(tx, context, { kind: 'network', id: row.id }, given.qos_policy_id, row.qos_policy_id);
       if (given.qos_policy_id !== row.qos_policy_id) await refuseUnable(tx, [row.child], given);
+      if (given.external === true && !row.external) await refuseUnable(tx, [row.child], { makes_external: true });
       refuseProviderChange(row, given);
       refuseMtu(given.mtu, physicalOf(topology, row)?.mtu ?? TENANT_MTU);
       const {
@@ -108,7 +110,7 @@ async function completeNetwork(tx: Tx, parts: NetworkParts, given: Given<Network
   if (given.external === true && given.is_default === true) await refuseSecondDefault(tx, id);
   const hints = given.availability_zone_hints ?? [];
   const plan = await planNetwork(tx, parts, given, hints);
-  await refuseUnable(tx, [plan.child], { qos_policy_id });
+  await refuseUnable(tx, [plan.child], { qos_policy_id, makes_external: given.external });
   const { columns, physical } = await takeSegment(tx, id, plan.segment);
   const zones =
     physical === undefined ? plan.zones : await zonesOfChildren(tx, parts.cascade, (await joinedBy(tx, physical)).able);
@@ -164,7 +166,9 @@ export async function bindNetwork(tx: Tx, parts: StretchedParts, networkId: stri
     if (isNew === true) await routersFollowNetwork(tx, parts, networkId);
     return isNew !== undefined;
   }
-  if (row !== undefined && !row.external) await refuseUnable(tx, [child], row);
+  if (row?.external === true) {
+    await refuseUnable(tx, [child], { makes_external: await isMadeHere(tx, networkId) });
+  } else if (row !== undefined) await refuseUnable(tx, [child], row);
   const zones = await cascade.zones(tx);
   const served = zones.filter(({ children }) => children.includes(child)).map(({ name }) => name);
   // Not `updated_at` nor the revision: where it lives is no change of the network.

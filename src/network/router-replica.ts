@@ -120,7 +120,7 @@ export const routerKind = (parts: Pick<EdgeParts, 'bindNetwork'>): ReplicaKind<R
     };
     if (Object.keys(changes).length > 0) await whileInUse(copy.update(changes));
     if (gateway !== null && gateway.external_fixed_ips === undefined) await adoptGateway(context, row, copy);
-    await setStatus(context.db, row.id, 'ERROR', 'ACTIVE');
+    await recovered(context, row.id);
     return { project_id: row.project_id };
   },
   /** Twice: a 404 counts as done. */
@@ -130,7 +130,7 @@ export const routerKind = (parts: Pick<EdgeParts, 'bindNetwork'>): ReplicaKind<R
   },
   async failed(context, id, tenantMessage) {
     context.log.warn({ router_id: id, reason: tenantMessage }, 'a router could not be brought to a child');
-    await setStatus(context.db, id, 'ACTIVE', 'ERROR');
+    await sql`update routers set status = 'ERROR' where id = ${id} and status = 'ACTIVE'`.execute(context.db.query);
   },
 });
 
@@ -156,8 +156,11 @@ async function redistribute(context: ChildContext, row: Router, copy: Copy, ther
   await whileInUse(copy.update({ admin_state_up: row.admin_state_up }));
 }
 
-async function setStatus(db: Db, id: string, from: string, to: string): Promise<void> {
-  await sql`update routers set status = ${to} where id = ${id} and status = ${from}`.execute(db.query);
+/** A router whose copy is as it is to be works again, unless another child refused its own. */
+async function recovered({ child, db }: ChildContext, id: string): Promise<void> {
+  await sql`update routers set status = 'ACTIVE' where id = ${id} and status = 'ERROR' and not exists (
+    select 1 from replicas where kind = 'router' and resource_id = ${id} and child <> ${child}
+      and error is not null and not retiring)`.execute(db.query);
 }
 
 type Copy = ReturnType<typeof createCopy>;
@@ -277,7 +280,8 @@ async function wantedGateway(
   if (row.gateway_network_id === null) return null;
   // One that was made here and is nowhere yet comes to live where the first router needs it.
   const { gateway_network_id } = row;
-  if (await isMadeHere(query, gateway_network_id)) {
+  const isAble = (await abilityOf(query, context.child)).refusal('external_networks') === undefined;
+  if (isAble && (await isMadeHere(query, gateway_network_id))) {
     await context.db.transaction((tx) => bindNetwork(tx, gateway_network_id, context.child));
   }
   const external = await externalNetworkIn(context, gateway_network_id);

@@ -158,6 +158,45 @@ it('refuses a gateway without SNAT, or with a QoS policy, to a router that is th
   await ask('alice', 'DELETE', path);
 });
 
+it('refuses external networks that are made here where they would be there, and leads them elsewhere', async () => {
+  const NO_EXTERNAL =
+    'the availability zone east cannot take part in external networks that are made here: the cloud below does not let external networks be made.';
+  const outside = (more: object) => ({ network: { 'router:external': true, ...more } });
+  expect(await refused(409, 'admin', 'POST', `${NETWORK}/networks`, outside(hinted('east')))).toContain(NO_EXTERNAL);
+  const own = await network('inside', hinted('east'));
+  expect(await refused(409, 'admin', 'PUT', `${NETWORK}/networks/${own}`, outside({}))).toContain(NO_EXTERNAL);
+  // One that is nowhere yet does not come to be there for a router's sake.
+  const { id } = (await ask('admin', 'POST', `${NETWORK}/networks`, outside({}))).network;
+  const subnet = { network_id: id, cidr: '192.0.2.0/24', ip_version: 4, enable_dhcp: false };
+  await ask('admin', 'POST', `${NETWORK}/subnets`, { subnet });
+  const router = (await ask('alice', 'POST', `${NETWORK}/routers`, { router: { name: 'r' } })).router.id;
+  const path = `${NETWORK}/routers/${router}`;
+  const gateway = { router: { external_gateway_info: { network_id: id } } };
+  const [near] = (await ask('alice', 'GET', `${NETWORK}/subnets?network_id=${own}`)).subnets;
+  await ask('alice', 'PUT', `${path}/add_router_interface`, { subnet_id: near.id });
+  expect(await refused(409, 'alice', 'PUT', path, gateway)).toContain(NO_EXTERNAL);
+  await ask('alice', 'PUT', `${path}/remove_router_interface`, { subnet_id: near.id });
+  await ask('alice', 'PUT', path, gateway);
+  expect(await refused(409, 'alice', 'PUT', `${path}/add_router_interface`, { subnet_id: near.id })).toContain(
+    NO_EXTERNAL,
+  );
+  // In the other child it is made, and led out by.
+  const far = await network('elsewhere', hinted('west'));
+  const [farSubnet] = (await ask('alice', 'GET', `${NETWORK}/subnets?network_id=${far}`)).subnets;
+  await ask('alice', 'PUT', `${path}/add_router_interface`, { subnet_id: farSubnet.id });
+  const west = parent.sims.west as NonNullable<typeof parent.sims.west>;
+  const copy = () => [...west.state.networks.values()].find(({ name }) => name === id);
+  await parent.eventually(async () =>
+    [...west.state.routers.values()].some((one) => {
+      const out = one['external_gateway_info'] as { network_id: string } | null;
+      return one['name'] === router && out?.network_id === copy()?.id && out !== null;
+    }),
+  );
+  expect([...east.state.networks.values()].some(({ name }) => name === id)).toBe(false);
+  await ask('alice', 'PUT', `${path}/remove_router_interface`, { subnet_id: farSubnet.id });
+  await ask('alice', 'DELETE', path);
+});
+
 describe('what only administrators of the child may do', () => {
   it('to a server is refused, and leaves it as it is', async () => {
     const id = await boot(await network('own', hinted('east')), { availability_zone: 'east' });

@@ -16,6 +16,7 @@ const LOST: Readonly<Record<Exclude<Capability, 'transit' | 'stretched'>, string
   port_forwarding: 'port forwarding of floating IPs in its zones: refused',
   floating_ips: 'floating IPs in its zones: refused',
   gateways_without_snat: 'routers without SNAT in its zones: refused',
+  external_networks: 'external networks that are made in the parent, in its zones: refused',
   extra_dhcp_options: 'extra DHCP options of ports in its zones',
 };
 

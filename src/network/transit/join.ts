@@ -19,6 +19,7 @@ import { abilitiesOf, type ChildAbility } from '../ability.ts';
 import { parseCidr, usable, formatAddress } from '../address-range.ts';
 import { allocateAddresses } from '../address-allocation.ts';
 import { chooseMac, storePort } from '../port-make.ts';
+import { refuseNoWayOut } from '../external-network.ts';
 import { type NetworkRow, networkStore } from '../network-resource.ts';
 import { type PortRow, portStore } from '../port-resource.ts';
 import { type Router, routers } from '../router-resource.ts';
@@ -96,6 +97,7 @@ export async function joinRouter(
   if (router === undefined) return;
   const reach = await reachOf(tx, routerId);
   await refuseUnable(tx, reach.children, router.external_gateway_info ?? {});
+  await refuseNoWayOut(tx, router.gateway_network_id, reach.children);
   const transit = await transitOf(tx, routerId);
   let current = transit;
   if (isApart(router, reach)) {
