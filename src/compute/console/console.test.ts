@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { objectsOf } from '../../testing/objects.ts';
 import { PARENT_URL, testParent } from '../../testing/parent.ts';
 import { assetUrl, socketUrl, tenantUrl } from './address.ts';
+import { createPlaces } from './places.ts';
 
 const parent = await testParent();
 const objects = objectsOf(parent);
@@ -123,6 +124,29 @@ test('a serial console is a WebSocket itself, and one that the child has not is 
   });
   expect(old.body.console.type).toBe('novnc');
   expect(old.body.console.url.startsWith(`${PARENT_URL}/console/`)).toBe(true);
+});
+
+test('who is refused is not let sit on the connection', async () => {
+  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+  socket.write('GET /console/nothing HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n');
+  expect((await heard(socket)).toString()).toMatch(/^HTTP\/1\.1 404 /);
+  // The other end is gone: what is still sent there is answered with a reset.
+  const failed = new Promise((resolve) => socket.once('error', resolve));
+  const sending = setInterval(() => socket.write('still here'), 20);
+  await failed;
+  clearInterval(sending);
+});
+
+test('a project has but its share of the consoles', () => {
+  const { take } = createPlaces(3, 2);
+  const first = take('one');
+  expect([first, take('one')].every((leave) => leave !== undefined)).toBe(true);
+  expect(take('one')).toBeUndefined();
+  expect(take('two')).toBeDefined();
+  expect(take('two')).toBeUndefined();
+  first?.();
+  first?.();
+  expect([take('one'), take('two')].map((leave) => leave === undefined)).toEqual([false, true]);
 });
 
 test('addresses of all kinds that children give are understood', () => {

@@ -5,17 +5,20 @@
  */
 import { type IncomingMessage, request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
+import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import type { Db } from '../../db/database.ts';
 import { assetUrl, CONSOLE_PATH, socketUrl } from './address.ts';
+import { createPlaces, type Places } from './places.ts';
 import { findSession, findSessionByToken } from './session.ts';
 
 const CONNECT_MS = 10_000;
 const KEEP_ALIVE_MS = 60_000;
-/** Consoles at a time in one process, each of two sockets. */
+/** Consoles at a time in one process, each of two sockets, and of them one project's. */
 const CONSOLES_MAX = 1000;
+const PROJECT_CONSOLES_MAX = 100;
 const ASSET_MAX_BYTES = 8 * 1024 * 1024;
 const PATH = /^\/console\/([0-9a-f-]{36})\/[^?]*$/;
 /** What of the handshake goes to the child; `Origin` and `Host` are made to fit it, and no cookie or token leaves here. */
@@ -30,10 +33,13 @@ export interface ConsoleRelayOptions {
 /** Gives a server the routes below `/console`; what is open is cut when the server closes. */
 export function attachConsoleRelay(server: FastifyInstance, { db, log }: ConsoleRelayOptions): void {
   const open = new Set<Duplex>();
+  const places = createPlaces(CONSOLES_MAX, PROJECT_CONSOLES_MAX);
   server.get(`${CONSOLE_PATH}/:session/*`, (request, reply) => page(db, log, request, reply));
   server.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     socket.on('error', () => socket.destroy());
-    relay(db, log, open, request, socket, head).catch((err: unknown) => {
+    // Who has gone without a word is noticed, on a console on which nothing is said as well.
+    if (socket instanceof Socket) socket.setKeepAlive(true, KEEP_ALIVE_MS);
+    relay({ db, log, open, places }, request, socket, head).catch((err: unknown) => {
       log.warn({ err }, 'a console could not be relayed');
       refuse(socket, 502, 'Bad Gateway');
     });
@@ -43,15 +49,20 @@ export function attachConsoleRelay(server: FastifyInstance, { db, log }: Console
   });
 }
 
+/** Answers and ends the connection, whether its other end wants to end it or not. */
 function refuse(socket: Duplex, status: number, reason: string): void {
-  if (socket.writable) socket.end(`HTTP/1.1 ${status} ${reason}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
-  else socket.destroy();
+  if (!socket.writable) return void socket.destroy();
+  const answer = `HTTP/1.1 ${status} ${reason}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`;
+  socket.end(answer, () => socket.destroy());
+}
+
+interface Relay extends ConsoleRelayOptions {
+  readonly open: Set<Duplex>;
+  readonly places: Places;
 }
 
 async function relay(
-  db: Db,
-  log: Logger,
-  open: Set<Duplex>,
+  { db, log, open, places }: Relay,
   request: IncomingMessage,
   socket: Duplex,
   head: Buffer,
@@ -60,9 +71,11 @@ async function relay(
   const id = PATH.exec(url.pathname)?.[1];
   if (id === undefined) return refuse(socket, 404, 'Not Found');
   if (request.headers.upgrade?.toLowerCase() !== 'websocket') return refuse(socket, 400, 'Bad Request');
-  if (open.size / 2 >= CONSOLES_MAX) return refuse(socket, 503, 'Service Unavailable');
   const session = await findSessionByToken(db.query, id, url.searchParams.get('token') ?? '');
   if (session === undefined) return refuse(socket, 403, 'Forbidden');
+  const leave = socket.destroyed ? undefined : places.take(session.project_id);
+  if (leave === undefined) return refuse(socket, 503, 'Service Unavailable');
+  socket.once('close', leave);
   const target = socketUrl(session.child_url);
   const headers = Object.fromEntries(
     HANDSHAKE.flatMap((name) => {

@@ -10,6 +10,7 @@ const SWEEP = 100;
 
 export interface ConsoleSession {
   readonly id: string;
+  readonly project_id: string;
   /** The child's own address, with its token: for the relay alone. */
   readonly child_url: string;
 }
@@ -56,10 +57,10 @@ async function sessionRow(
   id: string,
 ): Promise<{ session: ConsoleSession; token_hash: string } | undefined> {
   const { rows } = await sql<ConsoleSession & { token_hash: string }>`
-    select c.id, c.child_url, c.token_hash from console_sessions c join servers s on s.id = c.server_id
+    select c.id, s.project_id, c.child_url, c.token_hash from console_sessions c join servers s on s.id = c.server_id
     where c.id = ${id} and c.expires_at > clock_timestamp() and s.deleted_at is null`.execute(query);
   const row = rows[0];
-  return row === undefined
-    ? undefined
-    : { session: { id: row.id, child_url: row.child_url }, token_hash: row.token_hash };
+  if (row === undefined) return undefined;
+  const { token_hash, ...session } = row;
+  return { session, token_hash };
 }
