@@ -54,6 +54,9 @@ export const overLimit = (message: string): Fault => new Fault(413, message);
 export const notImplemented = (message: string): Fault => new Fault(501, message);
 /** 503: what is needed for the answer cannot be reached now. */
 export const unavailable = (message: string): Fault => new Fault(503, message);
+/** A fault while data is still coming: the connection ends with it, or the client would go on sending to nobody. */
+export const unread = (status: number, message: string): Fault =>
+  new Fault(status, message, { headers: { connection: 'close' } });
 
 function options(type: string | undefined): FaultOptions {
   return type === undefined ? {} : { type };

@@ -8,7 +8,7 @@ import type { Readable } from 'node:stream';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import { discoveryRoutes } from './discovery.ts';
-import { Fault, unauthorized } from './fault.ts';
+import { badRequest, Fault, unauthorized, unread } from './fault.ts';
 import { admits } from './access-rules.ts';
 import type { Authenticate, Identity } from './identity.ts';
 import type { Metrics } from './metrics.ts';
@@ -28,16 +28,18 @@ export interface ServerOptions {
   readonly metrics: Metrics;
   /** What `/healthcheck` asks: resolves while the parent can serve, rejects with the reason where it cannot. */
   readonly healthy: () => Promise<void>;
+  /** How long a JSON body may be on its way; a minute. */
+  readonly bodyPatience_ms?: number;
 }
 
 const JSON_BODY_LIMIT_BYTES = 1024 * 1024;
+const BODY_PATIENCE_MS = 60_000;
 const GLOBAL_REQUEST_ID = /^req-[0-9a-fA-F-]{36}$/;
 
 /** Builds the server; the caller listens and closes. */
 export function createServer(options: ServerOptions): FastifyInstance {
   const server = Fastify({
     logger: false,
-    bodyLimit: JSON_BODY_LIMIT_BYTES,
     exposeHeadRoutes: false,
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: 1024, caseSensitive: true },
     requestIdHeader: false,
@@ -47,7 +49,7 @@ export function createServer(options: ServerOptions): FastifyInstance {
       void sendFault(options, request, reply as FastifyReply, new Fault(400, 'The URL is malformed.')),
   });
   server.decorateRequest('headwater');
-  readBodiesAsText(server);
+  readBodiesAsText(server, options.bodyPatience_ms ?? BODY_PATIENCE_MS);
   addHooks(server, options);
   const paths = options.services.flatMap((service) => mount(server, options, service));
   discoveryRoutes(server, options);
@@ -56,25 +58,40 @@ export function createServer(options: ServerOptions): FastifyInstance {
   return server;
 }
 
-function readBodiesAsText(server: FastifyInstance): void {
+function readBodiesAsText(server: FastifyInstance, patience_ms: number): void {
   server.removeAllContentTypeParsers();
   // `+json` as usual, and Glance's `-json-patch`.
   const json = /^application\/([a-z0-9.+-]+[+-])?json/i;
-  server.addContentTypeParser(json, { parseAs: 'string' }, (_request, body, done) => done(null, body));
+  server.addContentTypeParser(json, (_request: FastifyRequest, payload: Readable) => textOf(payload, patience_ms));
   // Everything else stays a stream: an image's data, or something the pipeline answers 415 to.
   server.addContentTypeParser('*', async (request: FastifyRequest, payload: Readable) => {
     if (request.headers['content-length'] === '0') return undefined;
-    return request.headwater.convention?.takesAnyContentType ? textOf(payload) : payload;
+    return request.headwater.convention?.takesAnyContentType ? textOf(payload, patience_ms) : payload;
   });
 }
 
-/** @throws Fault 413 for more than a JSON body may have */
-async function textOf(payload: Readable): Promise<string> {
+/** @throws Fault 413 for more than a JSON body may have, 408 for one that takes too long to come, 400 for one broken off */
+async function textOf(payload: Readable, patience_ms: number): Promise<string> {
+  let timer: NodeJS.Timeout | undefined;
+  const tooLong = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(unread(408, 'The request body did not come in time.')), patience_ms);
+  });
+  try {
+    return await Promise.race([allOf(payload), tooLong]);
+  } catch (error) {
+    throw error instanceof Fault ? error : badRequest('The request body was broken off.');
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function allOf(payload: Readable): Promise<string> {
   const parts: Buffer[] = [];
   let length = 0;
-  for await (const part of payload as AsyncIterable<Buffer>) {
+  // Not destroyed where we stop reading: who sends too much still gets an answer.
+  for await (const part of payload.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     length += part.length;
-    if (length > JSON_BODY_LIMIT_BYTES) throw new Fault(413, 'Request body is too large');
+    if (length > JSON_BODY_LIMIT_BYTES) throw unread(413, 'Request body is too large');
     parts.push(part);
   }
   return Buffer.concat(parts).toString('utf8');

@@ -6,7 +6,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { sql } from 'kysely';
-import { badRequest, conflict, Fault } from '../http/fault.ts';
+import { badRequest, conflict, Fault, unread } from '../http/fault.ts';
 import type { RequestContext } from '../http/service.ts';
 import { enforce, lockVisible } from './access.ts';
 import { TooLarge, type Written } from './local-store.ts';
@@ -119,10 +119,6 @@ const deletedMeanwhile = (id: string): Fault =>
     410,
     `Image ${id} could not be found after upload. The image may have been deleted during the upload, cleaning up the chunks uploaded.`,
   );
-
-/** A fault while data is still coming: the connection ends with it, or the client would go on sending to nobody. */
-const unread = (status: number, message: string): Fault =>
-  new Fault(status, message, { headers: { connection: 'close' } });
 
 /** @returns whether the image was still this upload's */
 async function requeue(core: ImageCore, id: string, name: string): Promise<boolean> {
