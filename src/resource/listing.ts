@@ -316,7 +316,8 @@ function findSortKey(resource: Resource, convention: Convention, name: string): 
     const external = apiName(key, f);
     if (
       isStored(f) &&
-      f.sort === true &&
+      f.sort !== undefined &&
+      f.sort !== false &&
       (external === name || key === name || convention.aliases[external] === name)
     ) {
       return key;

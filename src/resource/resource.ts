@@ -38,7 +38,8 @@ export interface FieldOptions {
   readonly show?: 'always' | 'detail' | 'never';
   /** May be filtered by: equal to any of the values; containing one; or by a condition of its own. */
   readonly filter?: boolean | 'contains' | FilterCondition;
-  readonly sort?: boolean;
+  /** May be sorted by: the column, or what is said in place of it, which is never null. */
+  readonly sort?: boolean | RawBuilder<unknown>;
   /** oslo.policy check of who sees it; others get the resource without it. */
   readonly visibleTo?: string;
   /** oslo.policy check of who may set it; others are refused. */

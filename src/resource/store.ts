@@ -90,6 +90,10 @@ export function createStore<const D extends Resource, R extends BaseRow = Row<D>
     const { body, ...rest } = stored;
     return Object.assign(rest, body) as unknown as R;
   };
+  const valueOf = (key: string): RawBuilder<unknown> => {
+    const f = resource.fields[key];
+    return f !== undefined && 'sort' in f && typeof f.sort === 'object' ? f.sort : sql.ref(key);
+  };
   const first = (rows: readonly Stored[]): R | undefined => (rows[0] === undefined ? undefined : flat(rows[0]));
   const select = async (query: Queryable, conditions: readonly RawBuilder<SqlBool>[], tail: RawBuilder<unknown>) =>
     (await sql<Stored>`select * from ${table} where ${all(conditions)} ${tail}`.execute(query)).rows;
@@ -100,8 +104,8 @@ export function createStore<const D extends Resource, R extends BaseRow = Row<D>
     const conditions = [...page.conditions];
     const { marker, markerAmong = [] } = page;
     const markers = all([sql<SqlBool>`id = ${marker}`, ...markerAmong]);
-    if (marker !== undefined) conditions.push(after(resource.table, sort, markers));
-    const order = sql.join(sort.map(([key, direction]) => sql`${sql.ref(key)} ${sql.raw(direction)}`));
+    if (marker !== undefined) conditions.push(after(resource.table, sort, markers, valueOf));
+    const order = sql.join(sort.map(([key, direction]) => sql`${valueOf(key)} ${sql.raw(direction)}`));
     const { rows } = await sql<T>`select ${selected} from ${table} where ${all(conditions)}
       order by ${order} limit ${page.limit}`.execute(query);
     if (rows.length === 0 && marker !== undefined) {
@@ -217,18 +221,19 @@ function after(
   table: string,
   sort: readonly (readonly [string, 'asc' | 'desc'])[],
   marker: RawBuilder<SqlBool>,
+  valueOf: (key: string) => RawBuilder<unknown>,
 ): RawBuilder<SqlBool> {
   const markerKeys = (keys: readonly string[]) =>
-    sql`(select ${sql.join(keys.map((key) => sql.ref(key)))} from ${sql.table(table)} where ${marker})`;
+    sql`(select ${sql.join(keys.map(valueOf))} from ${sql.table(table)} where ${marker})`;
   const directions = new Set(sort.map(([, direction]) => direction));
   const keys = sort.map(([key]) => key);
   if (directions.size === 1) {
     const than = sql.raw(sort[0]?.[1] === 'asc' ? '>' : '<');
-    return sql<SqlBool>`(${sql.join(keys.map((key) => sql.ref(key)))}) ${than} ${markerKeys(keys)}`;
+    return sql<SqlBool>`(${sql.join(keys.map(valueOf))}) ${than} ${markerKeys(keys)}`;
   }
   const alternatives = sort.map(([key, direction], at) => {
-    const equal = keys.slice(0, at).map((before) => sql<SqlBool>`${sql.ref(before)} = ${markerKeys([before])}`);
-    const beyond = sql<SqlBool>`${sql.ref(key)} ${sql.raw(direction === 'asc' ? '>' : '<')} ${markerKeys([key])}`;
+    const equal = keys.slice(0, at).map((before) => sql<SqlBool>`${valueOf(before)} = ${markerKeys([before])}`);
+    const beyond = sql<SqlBool>`${valueOf(key)} ${sql.raw(direction === 'asc' ? '>' : '<')} ${markerKeys([key])}`;
     return sql<SqlBool>`(${sql.join([...equal, beyond], sql` and `)})`;
   });
   return sql<SqlBool>`(${sql.join(alternatives, sql` or `)})`;

@@ -1,4 +1,5 @@
 /** The server: its fields, and how each shows at which microversion. */
+import { sql } from 'kysely';
 import { createHash } from 'node:crypto';
 import { isIP } from 'node:net';
 import { Type } from 'typebox';
@@ -102,6 +103,10 @@ export interface ResizeState {
 
 const hidden = { show: 'never' } as const;
 const hiddenColumn = { show: 'never', column: true } as const;
+/** Sorted by as MySQL sorts: what is not known comes first. */
+const textInBody = (key: string) => sql`coalesce(body->>${sql.lit(key)}, '')`;
+const numberInBody = (key: string) => sql`coalesce((body->>${sql.lit(key)})::integer, 0)`;
+const moment = (column: string) => sql`coalesce(${sql.ref(column)}, '-infinity'::timestamptz)`;
 const text = Type.String();
 const textOrNull = nullable(Type.String());
 const momentColumn = { show: 'never', column: true } as const;
@@ -113,16 +118,24 @@ const stored = {
   user_id: field(text, { column: true, sort: true }),
   status: field(text, hiddenColumn),
   vm_state: field(text, { name: 'OS-EXT-STS:vm_state', column: true, sort: true }),
-  task_state: field(textOrNull, { name: 'OS-EXT-STS:task_state', column: true }),
+  task_state: field(textOrNull, {
+    name: 'OS-EXT-STS:task_state',
+    column: true,
+    sort: sql`coalesce(task_state, '')`,
+  }),
   power_state: field(Type.Integer(), { name: 'OS-EXT-STS:power_state', column: true, sort: true }),
   zone: field(text, { name: 'OS-EXT-AZ:availability_zone', column: true, sort: true }),
   created_at: field(Timestamp, { name: 'created' }),
   updated_at: field(Timestamp, { name: 'updated' }),
   metadata: field(Type.Unsafe<Record<string, string>>({ type: 'object' }), { default: {} }),
-  access_ip_v4: field(text, { name: 'accessIPv4', default: '' }),
-  access_ip_v6: field(text, { name: 'accessIPv6', default: '' }),
-  disk_config: field(text, { name: 'OS-DCF:diskConfig', default: 'MANUAL' }),
-  config_drive: field(text, { default: '' }),
+  access_ip_v4: field(text, { name: 'accessIPv4', default: '', sort: textInBody('access_ip_v4') }),
+  access_ip_v6: field(text, { name: 'accessIPv6', default: '', sort: textInBody('access_ip_v6') }),
+  disk_config: field(text, {
+    name: 'OS-DCF:diskConfig',
+    default: 'MANUAL',
+    sort: sql`(${textInBody('disk_config')} = 'AUTO')`,
+  }),
+  config_drive: field(text, { default: '', sort: textInBody('config_drive') }),
   volumes: field(Type.Unsafe<{ id: string; delete_on_termination: boolean }[]>({ type: 'array' }), {
     ...hidden,
     default: [],
@@ -130,15 +143,18 @@ const stored = {
   locked: field(Type.Boolean(), { since: 9, column: true, sort: true }),
   locked_reason: field(textOrNull, { since: 73, default: null }),
   /** `owner` or `admin`: whoever locked it unlocks it. */
-  locked_by: field(textOrNull, { ...hidden, default: null }),
-  description: field(textOrNull, { since: 19, default: null }),
+  locked_by: field(textOrNull, { ...hidden, default: null, sort: textInBody('locked_by') }),
+  description: field(textOrNull, { since: 19, default: null, sort: textInBody('description') }),
   tags: field(Type.Array(text), { since: 26, column: true }),
   trusted_image_certificates: field(nullable(Type.Array(text)), { since: 63, default: null }),
   pinned_zone: field(textOrNull, { name: 'pinned_availability_zone', since: 96, default: null }),
   key_name: field(text, { ...hiddenColumn, sort: true }),
   key_id: field(textOrNull, { ...hidden, default: null }),
   hostname: field(text, { ...hiddenColumn, sort: true }),
-  child: field(textOrNull, hiddenColumn),
+  child: field(textOrNull, {
+    ...hiddenColumn,
+    sort: sql`case when vm_state = 'shelved_offloaded' then '' else coalesce(child, '') end`,
+  }),
   child_id: field(textOrNull, hiddenColumn),
   flavor_id: field(text, { ...hiddenColumn, sort: true }),
   image_id: field(text, { ...hiddenColumn, sort: true }),
@@ -149,17 +165,17 @@ const stored = {
   /** Properties that images of the server are given: those of the image it was made of, and who made it. */
   inherited: field(Type.Unsafe<Record<string, string>>({ type: 'object' }), { ...hidden, default: {} }),
   reservation_id: field(text, hiddenColumn),
-  launch_index: field(Type.Integer(), { ...hidden, default: 0 }),
-  root_device_name: field(textOrNull, { ...hidden, default: null }),
+  launch_index: field(Type.Integer(), { ...hidden, default: 0, sort: numberInBody('launch_index') }),
+  root_device_name: field(textOrNull, { ...hidden, default: null, sort: textInBody('root_device_name') }),
   user_data: field(textOrNull, { ...hidden, default: null }),
   flavor_copy: field(Type.Unsafe<ServerFlavor>({ type: 'object' }), hidden),
   address_list: field(Type.Unsafe<Record<string, ServerAddress[]>>({ type: 'object' }), { ...hidden, default: {} }),
   groups: field(Type.Array(text), { ...hidden, default: [] }),
   ips: field(Type.Array(text), hiddenColumn),
   fault_record: field(Type.Unsafe<ServerFault | null>({ type: 'object' }), { ...hidden, default: null }),
-  percent: field(Type.Integer(), { ...hidden, default: 0 }),
-  launched_at: field(nullable(Timestamp), momentColumn),
-  terminated_at: field(nullable(Timestamp), momentColumn),
+  percent: field(Type.Integer(), { ...hidden, default: 0, sort: numberInBody('percent') }),
+  launched_at: field(nullable(Timestamp), { ...momentColumn, sort: moment('launched_at') }),
+  terminated_at: field(nullable(Timestamp), { ...momentColumn, sort: moment('terminated_at') }),
   deleted_at: field(nullable(Timestamp), momentColumn),
   attention: field(Type.Boolean(), hiddenColumn),
   create_sent_at: field(nullable(Timestamp), momentColumn),
