@@ -3,7 +3,7 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { endParent, parentServes, spawnParent } from '../e2e/harness/parent.ts';
 import { makePlace, type Place } from '../e2e/harness/place.ts';
-import { TESTBED_HOME } from '../e2e/harness/testbed.ts';
+import { imageContent, TESTBED_HOME } from '../e2e/harness/testbed.ts';
 import { until } from '../e2e/harness/until.ts';
 import { createCloudClient } from '../src/openstack/client.ts';
 import { loadCloud } from '../src/openstack/clouds-yaml.ts';
@@ -77,13 +77,14 @@ async function furnish(api: CloudApi): Promise<void> {
   await create(api, 'network', '/subnetpools', { subnetpool: POOL });
   await create(api, 'volume', '/types', { volume_type: MULTIATTACH });
   for (const name of IMAGES) {
-    const image = { name, visibility: 'public', disk_format: 'raw', container_format: 'bare', min_disk: 0, min_ram: 0 };
+    const { disk_format, content } = imageContent(name);
+    const image = { name, visibility: 'public', disk_format, container_format: 'bare', min_disk: 0, min_ram: 0 };
     const { id } = (await create(api, 'image', '/images', image)) as { id: string };
     await api.call({
       service: 'image',
       method: 'PUT',
       path: `/images/${id}/file`,
-      body: new TextEncoder().encode(`testbed image ${name}\n`.repeat(32)),
+      body: content,
       contentType: 'application/octet-stream',
     });
   }

@@ -1,6 +1,7 @@
 /** A Tempest workspace for a target: the one configuration, filled in with what differs from cloud to cloud. */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { GUESTS } from '../e2e/harness/testbed.ts';
 import { everything, type Target } from './target.ts';
 
 const PACKAGES = '/usr/lib/python3/dist-packages';
@@ -33,6 +34,7 @@ export async function makeWorkspace(
     image_alt: await idOf(target, 'image', '/images', 'images', 'cirros-alt'),
     external_network: await idOf(target, 'network', '/networks', 'networks', 'public'),
     network_extensions: extensions.join(','),
+    guests: String(GUESTS),
   };
   const template = readFileSync(join(import.meta.dirname, 'tempest.conf'), 'utf8');
   const text = template.replaceAll(/^([^#\n]*)\$\{(\w+)\}/gm, (_, before: string, key: string) => {

@@ -1,9 +1,21 @@
 /** The testbed's commands, as `npm run testbed --` has them. */
 import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 export const ROOT = join(import.meta.dirname, '..', '..');
 export const TESTBED_HOME = process.env.TESTBED_HOME ?? '/var/tmp/testbed';
+
+/** Whether servers of the testbed are machines that boot and can be logged in to, instead of stand-ins. */
+export const GUESTS = process.env.TB_GUESTS === '1';
+/** The disk that they boot; there once the testbed has been up. */
+const GUEST_IMAGE = join(TESTBED_HOME, 'guest', 'guest.qcow2');
+
+/** What an image of the testbed's clouds holds, as in its seed: a disk that boots, or some bytes where nothing does. */
+export function imageContent(name: string): { readonly disk_format: string; readonly content: Uint8Array } {
+  if (GUESTS) return { disk_format: 'qcow2', content: readFileSync(GUEST_IMAGE) };
+  return { disk_format: 'raw', content: new TextEncoder().encode(`testbed image ${name}\n`.repeat(32)) };
+}
 
 /**
  * Runs a command of the testbed and gives what it printed.

@@ -4,11 +4,11 @@ import os
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 
-from . import databases, ovn
+from . import databases, guests, ovn
 from .configuration import configure
 from .processes import last_words, names, running, start, stop, wait_for
 from .rest import Administrator, call
-from .settings import (CHILDREN_MAX, Failure, HOME, HOSTS, LIB, MARIADB_SOCKET, NUMBER, OCTAVIA, PORTS, PYTHON,
+from .settings import (CHILDREN_MAX, Failure, GUESTS, HOME, HOSTS, LIB, MARIADB_SOCKET, NUMBER, OCTAVIA, PORTS, PYTHON,
                        RABBIT_PORT)
 
 # What answers tenants, and nothing that holds data or does the work behind: ending these loses nothing but
@@ -99,8 +99,12 @@ class Cloud:
                          self._octavia_environment())
 
     def start_computes(self):
+        if GUESTS:
+            guests.start_libvirt(self)
+            self._launch('nova-novncproxy', 'nova.cmd.novncproxy:main', ['nova.conf', 'nova-guests.conf'])
         for number, host in enumerate(self.hosts, 1):
-            self._launch('nova-compute%d' % number, 'tb_nova:compute', ['nova.conf', 'nova-%s.conf' % host],
+            files = ['nova.conf', *(['nova-guests.conf'] if GUESTS else []), 'nova-%s.conf' % host]
+            self._launch('nova-compute%d' % number, 'tb_nova:compute' + ('_with_guests' if GUESTS else ''), files,
                          {'TB_OVSDB': 'unix:%s/host%d/db.sock' % (self.ovn, number)})
 
     def start_foundation(self):
@@ -116,9 +120,11 @@ class Cloud:
     def stop(self):
         """End all processes; services before what they stand on, or they log and retry instead of ending."""
         all_names = names(self.base)
-        foundation = [name for name in all_names if name.startswith(('ov', 'memcached'))]
+        foundation = [name for name in all_names if name.startswith(('ov', 'memcached', 'libvirt'))]
         stop(self.base, [name for name in all_names if name not in foundation], grace_s=6)
+        guests.end_all(self)
         stop(self.base, foundation, grace_s=3)
+        guests.leave_machine(self)
 
     def stop_apis(self):
         stop(self.base, API_PROCESSES, grace_s=3)

@@ -8,13 +8,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from . import shared
+from . import guests, shared
 from .cloud import Cloud, existing, named
 from .leftovers import leftovers as leftovers_of
 from .processes import groups, names, running, stop, write
 from .rest import call
 from .seed import seed, seed_identity
-from .settings import CHILDREN_MAX, CLOUDS_FILE, Failure, HOME, PORTS, SHARED, log
+from .settings import CHILDREN_MAX, CLOUDS_FILE, Failure, GUESTS, HOME, PORTS, SHARED, log
 
 CLOUD_ENTRY = '''\
   %s:
@@ -55,7 +55,8 @@ def up(count):
     """Bring child1 to child<count> up, whatever state they are in; other clouds stay as they are."""
     if not 1 <= count <= CHILDREN_MAX:
         raise Failure('up takes a number of clouds from 1 to %d' % CHILDREN_MAX)
-    for tool in ('mariadbd', 'memcached', 'ovsdb-server', 'uwsgi', 'nova-manage', 'neutron-db-manage'):
+    for tool in ('mariadbd', 'memcached', 'ovsdb-server', 'uwsgi', 'nova-manage', 'neutron-db-manage',
+                 *(guests.TOOLS if GUESTS else ())):
         if not shutil.which(tool, path='/usr/sbin:/usr/bin:/sbin:/bin'):
             raise Failure('%s is not installed: run the install command first' % tool)
     with _alone():

@@ -4,8 +4,9 @@ import json
 import os
 from string import Template
 
+from . import guests
 from .processes import write
-from .settings import DATABASES, OCTAVIA, TEMPLATES
+from .settings import DATABASES, GUESTS, OCTAVIA, TEMPLATES
 
 
 def _render(template, values, **more):
@@ -65,5 +66,7 @@ def configure(cloud):
             common('octavia')
     for name, sections in files.items():
         write(os.path.join(cloud.etc, name), _render(os.path.basename(name), values) + sections)
+    if GUESTS:
+        write(cloud.etc + '/nova-guests.conf', _render('nova-guests.conf', values, **guests.values(cloud)))
     for host in cloud.hosts:
         write('%s/nova-%s.conf' % (cloud.etc, host), '[DEFAULT]\nhost = %s\n' % host)

@@ -1,13 +1,16 @@
 """The network of a cloud: OVN's two databases and northd, and one Open vSwitch with ovn-controller per host.
-Every datapath and device is OVS's "dummy" kind, in memory alone: the kernel's network is never touched."""
+Every datapath and device is OVS's "dummy" kind, in memory alone: the kernel's network is never touched. With guests it
+is OVS's user-space datapath instead, whose devices are in a network namespace of the cloud's own (guests.py)."""
 import os
 import subprocess
 import uuid
 
+from . import guests
 from .processes import run, start, wait_for
-from .settings import NUMBER
+from .settings import GUESTS, NUMBER
 
 BRIDGE_MAPPINGS = '"physnet1:br-physnet1,public:br-ex"'
+DATAPATH = 'netdev' if GUESTS else 'dummy'
 
 
 def _answers(socket):
@@ -62,14 +65,17 @@ def _up_host(cloud, number, host):
                'external_ids:system-id=' + system_id, 'external_ids:hostname=' + host,
                'external_ids:ovn-remote="unix:%s/sb.sock"' % cloud.ovn,
                'external_ids:ovn-encap-type=geneve', 'external_ids:ovn-encap-ip=' + tunnel_ip,
-               'external_ids:ovn-bridge-datapath-type=dummy',
+               'external_ids:ovn-bridge-datapath-type=' + DATAPATH,
                'external_ids:ovn-bridge-mappings=' + BRIDGE_MAPPINGS,
                'external_ids:ovn-cms-options=enable-chassis-as-gw']
     for bridge in ('br-int', 'br-physnet1', 'br-ex'):
-        command += ['--', '--may-exist', 'add-br', bridge, '--', 'set', 'Bridge', bridge, 'datapath_type=dummy']
+        command += ['--', '--may-exist', 'add-br', bridge, '--', 'set', 'Bridge', bridge, 'datapath_type=' + DATAPATH]
     run(command + ['--', 'set', 'Bridge', 'br-int', 'fail_mode=secure'])
+    if GUESTS:
+        guests.join_machine(cloud)
     start(base, 'ovs-vswitchd%d' % number,
-          ['ovs-vswitchd', '--no-chdir', '--enable-dummy=override', '--disable-system', '-vconsole:warn',
+          [*(guests.inside(cloud) if GUESTS else []), 'ovs-vswitchd', '--no-chdir',
+           *([] if GUESTS else ['--enable-dummy=override']), '--disable-system', '-vconsole:warn',
            '-vsyslog:off', '--unixctl=%s/vswitchd.ctl' % folder, 'unix:' + socket], environment)
     start(base, 'ovn-controller%d' % number,
           ['ovn-controller', '--no-chdir', '-vconsole:warn', '-vsyslog:off', 'unix:' + socket], environment)
@@ -79,3 +85,5 @@ def _up_host(cloud, number, host):
              lambda: system_id in run(southbound + ['--bare', '--columns=name', 'list', 'Chassis']), 30)
     run(southbound + ['set', 'Chassis', system_id, 'external_ids:ovn-cms-options=enable-chassis-as-gw',
                       'external_ids:ovn-bridge-mappings=' + BRIDGE_MAPPINGS])
+    if GUESTS:
+        guests.be_gateway(cloud)

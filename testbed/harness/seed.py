@@ -1,5 +1,7 @@
 """What every cloud holds from the beginning. Each step looks before it makes: a seed that was killed half way
 is completed by the next one."""
+from . import guests
+from .settings import GUESTS
 
 PROJECTS = ['admin', 'service']
 IMAGES = ['cirros', 'cirros-alt']
@@ -51,11 +53,11 @@ def seed(cloud):
     images = {image['name']: image for image in admin.everything('image', '/v2/images?limit=100', 'images')}
     for name in IMAGES:
         image = images.get(name) or admin.post('image', '/v2/images', None, {
-            'name': name, 'visibility': 'public', 'disk_format': 'raw', 'container_format': 'bare',
-            'min_disk': 0, 'min_ram': 0})
+            'name': name, 'visibility': 'public', 'disk_format': 'qcow2' if GUESTS else 'raw',
+            'container_format': 'bare', 'min_disk': 0, 'min_ram': 0})
         if image['status'] == 'queued':
             admin.request('PUT', 'image', '/v2/images/%s/file' % image['id'],
-                          data=b'testbed image %s\n' % name.encode() * 32,
+                          data=guests.image() if GUESTS else b'testbed image %s\n' % name.encode() * 32,
                           headers={'Content-Type': 'application/octet-stream'})
     for flavor_id, (name, ram, vcpus, disk) in FLAVORS.items():
         admin.post('compute', '/v2.1/flavors', 'flavor',

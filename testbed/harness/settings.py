@@ -28,6 +28,10 @@ def _number(name, default, lowest, highest):
 
 OCTAVIA = _number('TB_OCTAVIA', 0, 0, 1) == 1
 HOSTS = _number('TB_HOSTS', 1, 1, 2)
+# Servers are real machines (QEMU by Nova's libvirt driver) instead of entries of a fake hypervisor.
+GUESTS = _number('TB_GUESTS', 0, 0, 1) == 1
+if GUESTS and HOSTS > 1:
+    sys.exit('testbed: TB_GUESTS=1 goes with one host per cloud: there are no tunnels between hosts')
 # A second testbed beside the first needs another TESTBED_HOME and another number: its own addresses and ports.
 NUMBER = _number('TB_NUMBER', 0, 0, 9)
 
