@@ -116,6 +116,8 @@ function readDevices(world: World, call: Call, given: Row): BlockDevice[] {
       isRoot,
       isDeletedWithServer: isTrue(entry['delete_on_termination']),
       tag: textOf(entry['tag']) || null,
+      isLocal: source === 'blank' && entry['destination_type'] !== 'volume',
+      guest_format: textOf(entry['guest_format']) || null,
       id: newId(),
       device:
         textOf(entry['device_name']) || `/dev/sd${String.fromCharCode(97 + index + (isRoot || index > 0 ? 0 : 1))}`,

@@ -67,6 +67,8 @@ export function addVolumes(world: World, service: Service): void {
       isRoot: false,
       isDeletedWithServer: call.minor >= 79 && isTrue(given['delete_on_termination']),
       tag: textOf(given['tag']) || null,
+      isLocal: false,
+      guest_format: null,
       id: newId(),
       device,
     });

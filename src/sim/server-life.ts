@@ -95,7 +95,7 @@ export function schedule(world: World, server: Server, wantedHost: string | unde
     releaseVolumes(world, server);
     return;
   }
-  const isWithVolumes = server.devices.length > 0;
+  const isWithVolumes = server.devices.some(({ isLocal }) => !isLocal);
   world.later(world.timing.boot_ms * 0.3, () => {
     if (!isBuilding(world, server)) return;
     change(server, { taskState: isWithVolumes ? 'block_device_mapping' : 'spawning' });
@@ -140,7 +140,7 @@ export function addPort(world: World, server: Server, networkId: string, fixedIp
 function giveVolumes(world: World, server: Server): void {
   try {
     for (const device of server.devices) {
-      if (device.volumeId !== undefined) continue;
+      if (device.isLocal || device.volumeId !== undefined) continue;
       const source = { image: 'imageRef', snapshot: 'snapshot_id' }[device.source_type];
       const made = makeVolume(world, server.projectId, server.userId, true, {
         ...(source === undefined ? {} : { [source]: device.uuid }),
@@ -165,7 +165,9 @@ function giveVolumes(world: World, server: Server): void {
 
 function awaitVolumes(world: World, server: Server): void {
   if (!isBuilding(world, server)) return;
-  const volumes = server.devices.map((one) => world.state.volumes.get(one.volumeId ?? ''));
+  const volumes = server.devices
+    .filter(({ isLocal }) => !isLocal)
+    .map((one) => world.state.volumes.get(one.volumeId ?? ''));
   if (volumes.some((one) => one === undefined || one.status === 'error')) {
     fail(server, 500, `Build of instance ${server.id} aborted: Volume is not ready.`);
     return;

@@ -37,6 +37,10 @@ export interface BlockDevice {
   readonly isRoot: boolean;
   isDeletedWithServer: boolean;
   readonly tag: string | null;
+  /** A disk of the host's own, of which there is no volume. */
+  readonly isLocal: boolean;
+  /** Of a local disk: `swap`, or a file system. */
+  readonly guest_format: string | null;
   readonly id: string;
   device: string;
 }

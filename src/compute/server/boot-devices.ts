@@ -4,6 +4,7 @@
  */
 import { badRequest, type Fault } from '../../http/fault.ts';
 import type { CreateBody, DeviceBody } from './boot-request.ts';
+import { mappedDisks, mappedRoot } from './image-mappings.ts';
 import type { BootDevice, ServerFlavor } from './resource.ts';
 import { isTrue } from './schema.ts';
 
@@ -43,12 +44,20 @@ export function wantedDevices(body: CreateBody): WantedDevices {
 }
 
 /**
- * The devices of a boot with those that its image brings; the image itself, where the server boots from it, is not among
+ * The devices of a boot with those that its image brings, local disks as far as the flavor has them; the image itself, where the server boots from it, is not among
  * them.
  * @throws Fault 400 in Nova's words for those that do not go together
  */
-export function mergedDevices(wanted: WantedDevices, properties: Properties, maximum: number): BootDevice[] {
-  const ofImage = devicesOfImage(properties);
+export function mergedDevices(
+  wanted: WantedDevices,
+  properties: Properties,
+  maximum: number,
+  flavor: ServerFlavor | undefined,
+): BootDevice[] {
+  const listed = devicesOfImage(properties);
+  const taken = new Set(listed.map(nameOf));
+  const mapped = mappedDisks(properties, flavor).filter((disk) => !taken.has(nameOf(disk)));
+  const ofImage = [...listed, ...mapped.map((disk) => ({ ...disk, isNone: false }))];
   const hasRoot = ofImage.some(({ boot_index }) => boot_index === 0);
   const own = wanted.isLegacy
     ? legacyRoot(wanted, rootName(properties), hasRoot)
@@ -102,7 +111,8 @@ const rooted = (devices: readonly Wanted[], root: string): Wanted[] =>
     boot_index: !device.isNone && device.source_type !== 'blank' && nameOf(device) === root ? 0 : -1,
   }));
 
-const rootName = (properties: Properties): string => plainName(properties.root_device_name) || DEFAULT_ROOT;
+const rootName = (properties: Properties): string =>
+  plainName(properties.root_device_name) || plainName(mappedRoot(properties)) || DEFAULT_ROOT;
 
 /** What an image's property `block_device_mapping` says; tenants may write into it what they like. */
 function devicesOfImage(properties: Properties): Wanted[] {

@@ -99,13 +99,17 @@ export async function resolve(
   }
   // The image may bring devices of its own, so that nothing is known of them before it is found.
   const named = namedImage(dependencies, context, body.imageRef);
-  const merging = named.then((found) => mergedDevices(asked, found?.properties ?? {}, maximum));
+  const finding = dependencies.flavors.find(query, context, flavorId);
+  const rooted = rootImage(dependencies, context, body.imageRef, asked.devices);
+  const merging = Promise.all([named, rooted, finding]).then(([image, ofRoot, flavor]) =>
+    mergedDevices(asked, (image ?? ofRoot)?.properties ?? {}, maximum, flavor),
+  );
   // Looked up side by side, but refused in Nova's order: whichever comes first in it is what the client reads.
   const [flavor, ownImage, merged, ofDevice, key, sources, networks, metadata, files] = await Promise.allSettled([
-    dependencies.flavors.find(query, context, flavorId),
+    finding,
     named,
     merging,
-    merging.then((devices) => rootImage(dependencies, context, body.imageRef, devices)),
+    rooted,
     body.key_name === undefined
       ? undefined
       : dependencies.keypairs.find(query, context.identity.user.id, body.key_name),

@@ -9,6 +9,7 @@ import { act } from './act.ts';
 import { requireMetadataQuota } from './boot-quota.ts';
 import type { ServerDependencies } from './dependencies.ts';
 import { askerOf, findServer, lockServer, withServer } from './lookup.ts';
+import { localDisks } from './local-disks.ts';
 import { closeAction, enqueue, recordAction } from './records.ts';
 import { inheritedProperties, rootVolumeOf, type ServerRow } from './resource.ts';
 import { inner, rules } from './rules.ts';
@@ -169,7 +170,7 @@ async function imageOfVolumes(
     const ids = attached.map(({ volume_id }) => volume_id);
     const made = await volumes.snapshot(tx, context, ids, `snapshot for ${name}`);
     const root = rootVolumeOf(row);
-    const devices = attached.map(({ volume_id, device, delete_on_termination }) => ({
+    const snapshots = attached.map(({ volume_id, device, delete_on_termination }) => ({
       ...UNKNOWN_OF_DEVICE,
       source_type: 'snapshot',
       destination_type: 'volume',
@@ -179,6 +180,11 @@ async function imageOfVolumes(
       device_name: device === '' ? null : device,
       delete_on_termination,
     }));
+    const disks = localDisks(
+      row,
+      attached.map(({ device }) => device),
+    ).map(({ uuid: _uuid, rest, ...disk }) => ({ ...UNKNOWN_OF_DEVICE, snapshot_id: null, ...rest, ...disk }));
+    const devices = [...disks, ...snapshots];
     const id = await images.registerEmpty(tx, context, {
       name,
       properties: {
