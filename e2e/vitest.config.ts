@@ -12,6 +12,7 @@ const ORDER = [
   'looking-on',
   'sickness',
   'kill',
+  'guests',
 ];
 const place = (file: TestSpecification): number =>
   ORDER.findIndex((name) => file.moduleId.endsWith(`/${name}.test.ts`));

@@ -10,6 +10,8 @@ from .processes import last_words, run, start, wait_for, write
 from .settings import HOME, NUMBER, TESTBED, log
 
 IMAGE = os.path.join(HOME, 'guest', 'guest.qcow2')
+# those of noVNC, behind the consoles' addresses
+PAGES = os.path.join(HOME, 'guest', 'novnc')
 _ACCELERATOR = os.path.join(HOME, 'guest', 'accelerator')
 _BUILD = os.path.join(TESTBED, 'guest', 'build.sh')
 _LIBVIRTD = os.path.join(TESTBED, 'guest', 'libvirtd.sh')
@@ -106,8 +108,8 @@ def _folder(cloud):
 
 def values(cloud):
     """What templates/nova-guests.conf asks for beside what all templates get."""
-    os.makedirs(_folder(cloud) + '/pages', exist_ok=True)
-    return {'virt_type': accelerator(), 'libvirt': _folder(cloud), 'guests_ip': _ends(cloud)[1]}
+    run([os.path.join(TESTBED, 'guest', 'pages.sh'), PAGES])
+    return {'virt_type': accelerator(), 'libvirt': _folder(cloud), 'pages': PAGES, 'guests_ip': _ends(cloud)[1]}
 
 
 def start_libvirt(cloud):
