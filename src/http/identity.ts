@@ -52,6 +52,8 @@ export interface Identity {
   readonly expires_at_ms: number;
   readonly auditIds: readonly string[];
   readonly delegation?: Delegation | undefined;
+  /** By an EC2 key, whatever else that is bound to. */
+  readonly byEc2Key?: boolean;
 }
 
 /**

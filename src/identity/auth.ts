@@ -6,6 +6,7 @@ import { badRequest, Fault, forbidden, notFound, unauthorized } from '../http/fa
 import { type Call, type Operation, operation, Reply, type Query } from '../http/service.ts';
 import { renderer } from '../resource/render.ts';
 import { collection, type Core, expecting, flag } from './core.ts';
+import { forbiddenUntold } from './delegation.ts';
 import { AuthBody, type Login, noToken, proveUser, readRequest, type Target } from './login.ts';
 import { stamp } from './moment.ts';
 import { isEnough, methodsOfReceipt, RECEIPT_HEADER, receiptFor } from './receipts.ts';
@@ -194,7 +195,7 @@ function reachable(core: Core): Operation[] {
       handle: async ({ context, headers }) => {
         const token = await core.tokens.find(headers['x-auth-token'] ?? '');
         if (token?.payload.scope.kind !== 'project') {
-          throw forbidden('You are not authorized to perform the requested action.');
+          throw forbiddenUntold('A project-scoped token is required to produce a service catalog.');
         }
         return { catalog: await core.catalog.of(token), links: { self: `${context.baseUrl}/auth/catalog` } };
       },

@@ -1,7 +1,7 @@
 /** What a token may that draws its rights from an application credential or a trust: never more than the user behind it. */
 import { sql } from 'kysely';
 import type { Queryable } from '../db/database.ts';
-import { type Fault, forbidden, unauthorized } from '../http/fault.ts';
+import { Fault, forbidden, unauthorized } from '../http/fault.ts';
 import type { AccessRule, Identity } from '../http/identity.ts';
 import type { Scope, TokenPayload } from './payload.ts';
 import { effectiveRoles, findSubject, type NamedRole, type Subject } from './subject.ts';
@@ -158,8 +158,8 @@ async function actByTrust(query: Queryable, trustee: Subject, trustId: string, n
   const origin = chain.at(-1);
   const hasEnded = chain.some(({ expires_at_s }) => expires_at_s !== null && expires_at_s * 1000 <= now_ms);
   if (trust === undefined || origin === undefined || hasEnded) throw unauthorized();
-  if (trust.trustee_user_id !== trustee.user.id) throw forbidden('User is not a trustee.');
-  if (chain.some(({ agents_enabled }) => !agents_enabled)) throw forbidden('Trustor is disabled.');
+  if (trust.trustee_user_id !== trustee.user.id) throw forbiddenUntold('User is not a trustee.');
+  if (chain.some(({ agents_enabled }) => !agents_enabled)) throw forbiddenUntold('Trustor is disabled.');
   const project = projectOf(trust);
   if (trust.project_id !== '' && project === undefined) throw unauthorized();
   const roles = project === undefined ? [] : await rolesOfOrigin(query, origin.trustor_user_id, trust);
@@ -200,9 +200,16 @@ async function rolesOfOrigin(query: Queryable, userId: string, trust: TrustRow):
     select r.id, r.name, r.domain_id from identity_roles r
     where r.id in (select role_id from effective) and r.id = any(${trust.role_ids}) order by r.name`.execute(query);
   const held = new Set(rows.map(({ id }) => id));
-  if (trust.role_ids.some((id) => !held.has(id))) throw forbidden('Trustee has no delegated roles.');
+  if (trust.role_ids.some((id) => !held.has(id))) throw forbiddenUntold('Trustee has no delegated roles.');
   return rows.flatMap(({ id, name, domain_id }) => (domain_id === null ? [{ id, name }] : []));
 }
+
+/**
+ * Keystone's 403 for what it keeps the reason of to itself, as it does with most of what has to do with rights.
+ * @param reason for who reads the source, and the operator's log
+ */
+export const forbiddenUntold = (reason: string): Fault =>
+  new Fault(403, 'You are not authorized to perform the requested action.', { cause: new Error(reason) });
 
 /** Keystone's 403 for an action in words of its own. */
 export const forbiddenAction = (action: string): Fault =>
@@ -214,7 +221,7 @@ export const forbiddenAction = (action: string): Fault =>
  */
 export function refuseTrustToken({ delegation }: Identity): void {
   if (delegation !== undefined && delegation.kind !== 'application_credential') {
-    throw forbidden('Cannot manage application credentials with a token issued via delegation.');
+    throw forbiddenUntold('Cannot manage application credentials with a token issued via delegation.');
   }
 }
 

@@ -71,6 +71,13 @@ it('are tokens that make no other, nor anything lasting', async () => {
   const token = String(headers['x-subject-token']);
   expect((await authenticate(token))?.roles).toEqual(['member', 'reader']);
   expect((await login(byToken(token))).status).toBe(403);
+  for (const path of ['/auth/catalog', '/auth/projects', `/users/${ids.alice}`]) {
+    const { status, body } = await call(token, 'GET', path);
+    expect([status, body.error.message], path).toEqual([
+      403,
+      'You are not authorized to perform the requested action.',
+    ]);
+  }
   expect((await call(token, 'GET', `/users/${ids.alice}/application_credentials`)).status).toBe(403);
   expect((await call(token, 'GET', `/users/${ids.alice}/credentials/OS-EC2`)).status).toBe(403);
   const trust = { trustor_user_id: ids.alice, trustee_user_id: ids.alice, impersonation: false };
@@ -87,6 +94,8 @@ it('draw their rights from what the key is bound to', async () => {
   });
   const { body: answer } = await call(admin, 'POST', '/ec2tokens', ec2('s', 'narrow'));
   expect(answer.token.roles.map(({ name }: { name: string }) => name)).toEqual(['reader']);
+  const { headers } = await call(admin, 'POST', '/ec2tokens', ec2('s', 'narrow'));
+  expect((await call(String(headers['x-subject-token']), 'GET', '/auth/projects')).status).toBe(403);
   await call(alice, 'DELETE', `/users/${ids.alice}/application_credentials/${app_cred_id}`);
   expect((await call(admin, 'POST', '/ec2tokens', ec2('s', 'narrow'))).status).toBe(401);
 });

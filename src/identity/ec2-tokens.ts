@@ -6,6 +6,7 @@ import { type Operation, operation, Reply } from '../http/service.ts';
 import { tokenBody } from './auth.ts';
 import type { Core } from './core.ts';
 import { type Ec2Blob, findEc2 } from './credentials.ts';
+import { forbiddenUntold } from './delegation.ts';
 import { isEc2Signed, isFresh, isS3Signed, type SignedRequest } from './ec2-signature.ts';
 import type { Delegation } from './payload.ts';
 import { adminOrService } from './rules.ts';
@@ -30,6 +31,21 @@ const Body = Type.Object({
   ec2Credentials: Type.Optional(Signed),
 });
 type SignedBody = Static<typeof Signed>;
+
+/**
+ * A token that a service was given for a signed request of EC2's is for other services: Keystone itself takes it for
+ * nothing, since it says what its key may, and not what its user may.
+ */
+export function refuseEc2Tokens(one: Operation): Operation {
+  if (one.policy === 'none') return one;
+  return {
+    ...one,
+    handle: async (call) => {
+      if (call.context.identity.byEc2Key !== true) return one.handle(call);
+      throw forbiddenUntold('EC2 credential tokens cannot be used for authorization.');
+    },
+  };
+}
 
 export function ec2TokenOperations(core: Core): Operation[] {
   return [

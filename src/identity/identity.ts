@@ -18,7 +18,7 @@ import { createCredentialCipher } from './credential-cipher.ts';
 import { credentialOperations } from './credentials.ts';
 import { domainConfigOperations } from './domain-config.ts';
 import { domainOperations } from './domains.ts';
-import { ec2TokenOperations } from './ec2-tokens.ts';
+import { ec2TokenOperations, refuseEc2Tokens } from './ec2-tokens.ts';
 import { endpointFilterOperations } from './endpoint-filters.ts';
 import { endpointPolicyOperations } from './endpoint-policies.ts';
 import { grantOperations } from './grants.ts';
@@ -163,7 +163,7 @@ export function createIdentity(options: IdentityOptions): IdentityService {
     ...ec2TokenOperations(core),
     ...revocationOperations(core),
     ...retiredOperations(),
-  ];
+  ].map(refuseEc2Tokens);
   const rules = [listAssignmentsForTree, trustRules.listOfTrustor, trustRules.listOfTrustee];
   const service: Service = { convention, operations, rules, home: (prefix) => jsonHome(operations, prefix) };
   return {

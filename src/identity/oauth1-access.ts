@@ -1,11 +1,12 @@
 /** OAuth 1 access tokens: what users let a consumer do in their name, and how it logs in with one. */
 import { sql } from 'kysely';
 import type { Queryable } from '../db/database.ts';
-import { badRequest, forbidden, notFound, unauthorized } from '../http/fault.ts';
+import { badRequest, notFound, unauthorized } from '../http/fault.ts';
 import type { Identity } from '../http/identity.ts';
 import { type Call, type Operation, operation } from '../http/service.ts';
 import { renderer } from '../resource/render.ts';
 import { collection, type Core, expecting, missing } from './core.ts';
+import { forbiddenUntold } from './delegation.ts';
 import { isSigned, oauthParameters } from './oauth1-signature.ts';
 import { role, type RoleRow, roles } from './resources.ts';
 import { noteRevoked } from './revocations.ts';
@@ -69,7 +70,7 @@ export async function proveAccess(core: Core, { headers, query, context }: Signe
 /** What was handed on manages nothing of its like. @throws Fault 403 */
 export function refuseHandedOn({ delegation }: Identity): void {
   if (delegation !== undefined) {
-    throw forbidden('Cannot manage OAuth access tokens with a token issued via delegation.');
+    throw forbiddenUntold('Cannot manage OAuth access tokens with a token issued via delegation.');
   }
 }
 

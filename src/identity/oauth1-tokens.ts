@@ -10,6 +10,7 @@ import { badRequest, forbidden, notFound, unauthorized } from '../http/fault.ts'
 import { type Call, type Operation, operation, Reply } from '../http/service.ts';
 import { RoleReferences, roleIdsOf } from './application-credentials.ts';
 import { type Core, expecting, missing } from './core.ts';
+import { forbiddenUntold } from './delegation.ts';
 import { accessTokenOperations, consumerSecret } from './oauth1-access.ts';
 import { isSigned, oauthParameters } from './oauth1-signature.ts';
 import { newId, projects } from './resources.ts';
@@ -135,7 +136,7 @@ function authorize(core: Core): Operation {
     handle: async ({ params, body, context: { identity } }) => {
       // Else what was handed on for a while would hand itself on for longer.
       if (identity.delegation !== undefined) {
-        throw forbidden('Cannot authorize a request token with a token issued via delegation.');
+        throw forbiddenUntold('Cannot authorize a request token with a token issued via delegation.');
       }
       const verifier = newVerifier();
       await core.db.transaction(async (tx) => {

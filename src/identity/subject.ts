@@ -147,6 +147,7 @@ export function identityOf(
     expires_at_ms: expires_at_s * 1000,
     auditIds,
     delegation: subject.delegation ?? (methods.includes('ec2credential') ? { kind: 'ec2credential' } : undefined),
+    byEc2Key: methods.includes('ec2credential'),
   };
 }
 

@@ -10,7 +10,7 @@ import { nullable } from '../resource/resource.ts';
 import { RoleReferences, roleIdsOf } from './application-credentials.ts';
 import { collection, type Core, first, missing } from './core.ts';
 import { expiryOf } from './moment.ts';
-import { forbiddenAction } from './delegation.ts';
+import { forbiddenAction, forbiddenUntold } from './delegation.ts';
 import { Id, newId, role, type RoleRow, roles } from './resources.ts';
 import { noteRevoked } from './revocations.ts';
 import { trustRules } from './rules.ts';
@@ -237,12 +237,12 @@ function depthOf(given: Given, parent: TrustRow | undefined): number {
     throw badRequest('remaining_uses must not be set if redelegation is allowed');
   }
   if (asked !== undefined && asked > REDELEGATION_MAX) {
-    throw forbidden(`Requested redelegation depth of ${asked} is greater than allowed ${REDELEGATION_MAX}`);
+    throw forbiddenUntold(`Requested redelegation depth of ${asked} is greater than allowed ${REDELEGATION_MAX}`);
   }
   if (parent === undefined) return asked ?? REDELEGATION_MAX;
   const left = parent.redelegation_count - 1;
   if (asked !== undefined && asked !== left) {
-    throw forbidden(
+    throw forbiddenUntold(
       'Modifying "redelegation_count" upon redelegation is forbidden. Omitting this parameter is advised.',
     );
   }
@@ -253,23 +253,23 @@ function depthOf(given: Given, parent: TrustRow | undefined): number {
 function checkRedelegation(parent: TrustRow, made: TrustRow): void {
   const { redelegation_count: depth } = parent;
   if (depth <= 0 || depth > REDELEGATION_MAX) {
-    throw forbidden(`Remaining redelegation depth of ${depth} out of allowed range of [0..${REDELEGATION_MAX}]`);
+    throw forbiddenUntold(`Remaining redelegation depth of ${depth} out of allowed range of [0..${REDELEGATION_MAX}]`);
   }
   if (made.remaining_uses !== null) {
-    throw forbidden(
+    throw forbiddenUntold(
       `Field "remaining_uses" is set to ${made.remaining_uses} while it must not be set in order to redelegate a trust`,
     );
   }
   if (made.expires_at !== null && parent.expires_at !== null) {
     if (Date.parse(made.expires_at) > Date.parse(parent.expires_at)) {
-      throw forbidden('Requested expiration time is more than redelegated trust can provide');
+      throw forbiddenUntold('Requested expiration time is more than redelegated trust can provide');
     }
   }
   if (made.project_id !== parent.project_id || !made.role_ids.every((id) => parent.role_ids.includes(id))) {
-    throw forbidden('Some of requested roles are not in redelegated trust');
+    throw forbiddenUntold('Some of requested roles are not in redelegated trust');
   }
   if (made.impersonation && !parent.impersonation) {
-    throw forbidden(
+    throw forbiddenUntold(
       `Impersonation is not allowed because redelegated trust does not specify impersonation. Redelegated trust id: ${parent.id}`,
     );
   }
