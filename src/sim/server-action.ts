@@ -128,8 +128,17 @@ const rebuild: Action = (world, server, call, given) => {
   return { status: 202, body: { server: { ...serverView(world, call, server), adminPass: randomText(9) } } };
 };
 
-const rescue: Action = (world, server) => {
+const rescue: Action = (world, server, call, given) => {
   requireState(server, 'rescue', ['active', 'stopped', 'error']);
+  const ref = textOf(rowOf(given)['rescue_image_ref']);
+  const image = world.state.images.get(ref);
+  if (ref !== '' && (image === undefined || !mayUseImage(image, call.projectId, call.isAdmin))) {
+    throw new SimFault(400, `Requested rescue image '${ref}' is not supported`);
+  }
+  const isStable = ['hw_rescue_bus', 'hw_rescue_device'].every((name) => image?.fields[name] !== undefined);
+  if (server.imageId === '' && !(call.minor >= 87 && isStable)) {
+    throw new SimFault(400, `Instance ${server.id} cannot be rescued: Cannot rescue a volume-backed instance`);
+  }
   work(world, server, ['rescuing'], { vmState: 'rescued', powerState: 1 });
   return { status: 200, body: { adminPass: randomText(9) } };
 };

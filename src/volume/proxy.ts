@@ -42,6 +42,8 @@ export interface ProxyKind<R extends HostedRow, C extends ChildRecord> {
   readonly retriesDelete: (row: R, childStatus: string) => boolean;
   /** What there is to bring beside name, description and metadata. */
   readonly bringMore?: (context: ChildContext, row: R) => Promise<void>;
+  /** Whether there is more to bring to one that was just made. */
+  readonly wantsMore?: (row: R) => boolean;
   /** Tasks of its own; gives false for one it does not know. */
   readonly perform?: (context: ChildContext, row: R) => Promise<boolean>;
   /** Takes over what the child shows. */
@@ -122,7 +124,7 @@ async function create<R extends HostedRow, C extends ChildRecord>(
     });
     const made = answer.body[of.kind];
     if (made === undefined) throw new Error(`the answer to a create has no ${of.kind}`);
-    return await settled(of, context, row, made.id, row.revision);
+    return await settled(of, context, row, made.id, of.wantsMore?.(row) === true ? 0 : row.revision);
   } catch (error) {
     if (isFinal(error)) {
       await refused(of, context, row, error);

@@ -42,6 +42,8 @@ export interface BootVolume {
   readonly source_volume_id?: string | undefined;
   readonly volume_type?: string | undefined;
   readonly name?: string | undefined;
+  /** Says so to the child also of one that is made of nothing: servers may boot from it. */
+  readonly bootable?: boolean | undefined;
   readonly child: string;
   readonly zone: string;
 }

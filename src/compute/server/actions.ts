@@ -3,7 +3,7 @@ import type { Tx } from '../../db/database.ts';
 import { badRequest } from '../../http/fault.ts';
 import type { Call, Operation, PolicyRule } from '../../http/service.ts';
 import { QuotaExceeded } from '../../resource/quota.ts';
-import { quotaFault, randomPassword } from './boot.ts';
+import { quotaFault } from './boot.ts';
 import { idFromReference } from './boot-request.ts';
 import { act } from './act.ts';
 import { consoleOutput } from './console.ts';
@@ -11,7 +11,8 @@ import { imageActions, shareWith } from './image-actions.ts';
 import type { ServerDependencies } from './dependencies.ts';
 import { findServer, withServer } from './lookup.ts';
 import { moveActions } from './move-actions.ts';
-import { rebuildAction, usableImage } from './rebuild.ts';
+import { rebuildAction } from './rebuild.ts';
+import { rescueAction } from './rescue.ts';
 import { unshelve } from './unshelve.ts';
 import { ownActions } from './own-actions.ts';
 import { difference, footprint } from './records.ts';
@@ -22,7 +23,6 @@ import {
   consoleOutputSchema,
   emptyActionSchema,
   rebootSchema,
-  rescueSchema,
   resizeSchema,
   unshelveSchema,
 } from './schema.ts';
@@ -30,8 +30,6 @@ import { send } from './send.ts';
 import { HARD_REBOOT_TASKS, PLAIN_ACTIONS, requireState, SHELVED_SUFFIX } from './state.ts';
 
 const NAME_MAX = 255;
-/** Since when a server that boots from a volume may be rescued. */
-const RESCUES_VOLUMES_SINCE = 87;
 
 /** `POST /servers/:server_id/action`, all of them. */
 export function actionOperations(dependencies: ServerDependencies): Operation[] {
@@ -115,28 +113,7 @@ function stateActions(dependencies: ServerDependencies): Operation[] {
           await send(dependencies, tx, row, call, 'reboot', 'reboot', { type }, hard ? 'rebooting_hard' : 'rebooting');
         }),
     }),
-    act<{ adminPass?: string; rescue_image_ref?: string } | null>({
-      action: 'rescue',
-      policy: rules.rescue,
-      body: rescueSchema,
-      status: 200,
-      summary: 'Rescue a server',
-      handle: async (call) => {
-        const adminPass = call.body?.adminPass ?? randomPassword();
-        const image = call.body?.rescue_image_ref;
-        if (image !== undefined) await requireRescuing(dependencies, call, image);
-        await withServer(dependencies, call, async (tx, row) => {
-          requireState(row, call.context, { method: 'rescue', vm: ['active', 'stopped', 'error'] });
-          // Since 2.87 it depends on the image and the host, which the child knows.
-          if (row.image_id === '' && call.context.version < RESCUES_VOLUMES_SINCE) {
-            throw badRequest(`Instance ${row.id} cannot be rescued: Cannot rescue a volume-backed instance`);
-          }
-          const body = { adminPass, ...(image === undefined ? {} : { rescue_image_ref: image }) };
-          await send(dependencies, tx, row, call, 'rescue', 'rescue', body, 'rescuing');
-        });
-        return { adminPass };
-      },
-    }),
+    rescueAction(dependencies),
     act<{ availability_zone?: string | null; host?: string } | null>({
       action: 'unshelve',
       policy: rules.unshelve,
@@ -166,13 +143,6 @@ function stateActions(dependencies: ServerDependencies): Operation[] {
         }),
     }),
   ];
-}
-
-/** @throws Fault 400 for an image that nothing can be rescued by */
-async function requireRescuing(dependencies: ServerDependencies, call: Call, id: string): Promise<void> {
-  const words = `Requested rescue image '${id}' is not supported`;
-  const image = await usableImage(dependencies, call, id, words);
-  if ((image.properties.block_device_mapping ?? '') !== '') throw badRequest(words);
 }
 
 function sizeActions(dependencies: ServerDependencies): Operation[] {

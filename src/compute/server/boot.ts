@@ -310,6 +310,8 @@ async function attachVolumes(
             size: volume_size ?? (await sizeOfSnapshot(tx, volumes, context, uuid)),
             ...(source_type === 'image' ? { image_id: uuid ?? undefined } : {}),
             ...(source_type === 'snapshot' ? { snapshot_id: uuid ?? undefined } : {}),
+            // Nova boots from a blank one too, but from no volume that is not called bootable.
+            ...(source_type === 'blank' && device.boot_index === 0 ? { bootable: true } : {}),
             ...(typeof volume_type === 'string' ? { volume_type } : {}),
             child,
             zone,

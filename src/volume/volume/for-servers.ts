@@ -64,6 +64,7 @@ export function forServers(core: VolumeCore): Omit<ServerVolumes, 'onChange'> {
         source_volid: wanted.source_volume_id,
         place: { child: wanted.child, zone: wanted.zone },
       });
+      if (wanted.bootable === true) await volumes.update(tx, row.id, { wanted_bootable: true });
       return row.id;
     },
     async attach(tx, volumeId, to) {
@@ -194,6 +195,8 @@ export function forServers(core: VolumeCore): Omit<ServerVolumes, 'onChange'> {
       if (row === undefined || row.task === 'delete') throw unusable(`Volume ${volumeId} could not be found.`);
       if (row.child !== context.child) throw unusable(`Volume ${volumeId} is in another availability zone.`);
       if (row.status === 'error') throw unusable(`Volume ${volumeId} could not be made.`);
+      // No server boots there from what is not bootable yet; where the child refused that, it says so once more.
+      if (row.wanted_bootable === true && row.brought < row.revision) return undefined;
       // Its own work makes it, and its own feed says when it is there.
       return row.child_id === null || NOT_YET.has(row.child_status) ? undefined : row.child_id;
     },

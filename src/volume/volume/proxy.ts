@@ -74,6 +74,7 @@ export function volumeProxy(core: VolumeCore): ProxyKind<Volume, ChildVolume> {
       PASSING.test(status) ||
       (row.released === true &&
         (status === 'in-use' || (status === 'available' && Date.now() - Date.parse(row.acted_at) < FREEING_MS))),
+    wantsMore: (row) => typeof row.wanted_bootable === 'boolean',
     async bringMore(context, row) {
       const flags = { wanted_bootable: row.wanted_bootable, wanted_readonly: row.wanted_readonly };
       const path = `/volumes/${row.child_id}/action`;
