@@ -14,7 +14,7 @@ const METHODS = ['get', 'post', 'put', 'patch', 'delete', 'head'] as const;
  * The operations of a description that are neither served nor spoken of.
  * @param file a YAML file of OpenAPI; its paths begin with the service's root
  */
-export function unsorted(service: Service, missing: readonly Missing[], file: string): string[] {
+function unsorted(service: Service, missing: readonly Missing[], file: string): string[] {
   const { paths } = parse(readFileSync(file, 'utf8')) as { paths: Record<string, Record<string, unknown>> };
   const { root } = service.convention;
   const served = new Set(service.operations.map(({ method, path }) => `${method} ${shape(path)}`));

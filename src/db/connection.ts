@@ -3,7 +3,7 @@ import { types, type ClientConfig, type CustomTypesConfig } from 'pg';
 const { builtins } = types;
 
 /** How long one statement may run before the server ends it. */
-export const STATEMENT_TIMEOUT_MS = 30_000;
+const STATEMENT_TIMEOUT_MS = 30_000;
 
 /** What is needed to reach a database. */
 export interface ConnectionOptions {

@@ -41,7 +41,7 @@ interface Migration {
 const FILE_NAME = /^(\d{4})_[a-z0-9_]+\.sql$/;
 
 /** The program's own migrations: beside this file, or where the built program has them. */
-export function defaultMigrationsFolder(): string {
+function defaultMigrationsFolder(): string {
   const candidates = ['./migrations', '../migrations', '../src/db/migrations'].map((path) =>
     fileURLToPath(new URL(path, import.meta.url)),
   );

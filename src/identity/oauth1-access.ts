@@ -68,7 +68,7 @@ export async function proveAccess(core: Core, { headers, query, context }: Signe
 }
 
 /** What was handed on manages nothing of its like. @throws Fault 403 */
-export function refuseHandedOn({ delegation }: Identity): void {
+function refuseHandedOn({ delegation }: Identity): void {
   if (delegation !== undefined) {
     throw forbiddenUntold('Cannot manage OAuth access tokens with a token issued via delegation.');
   }

@@ -12,7 +12,7 @@ export interface Passwords {
   verify(hashed: string | null | undefined, password: string): Promise<boolean>;
 }
 
-export const PASSWORD_MAX_CHARACTERS = 4096;
+const PASSWORD_MAX_CHARACTERS = 4096;
 const WAITING_MAX = 200;
 
 /** @param concurrency how many hashes are made at once; each takes a core and 19 MiB for some 20 to 50 ms */

@@ -65,7 +65,7 @@ const enabled = field(Type.Boolean(), {
 const domainId = field(nullable(Id), { create: 'optional', update: true, filter: true });
 
 /** `name__contains` and its like for texts in columns of their own, where `i` takes no notice of case. */
-export function inexactly(...columns: readonly string[]): Readonly<Record<string, FilterCondition>> {
+function inexactly(...columns: readonly string[]): Readonly<Record<string, FilterCondition>> {
   const filters = columns.flatMap((name) => {
     const column = sql.ref(name);
     const conditions: Readonly<Record<string, FilterCondition>> = {
@@ -88,7 +88,7 @@ const federationFilters = { idp_id: nobodys, protocol_id: nobodys, unique_id: no
 const COMPARISONS: Readonly<Record<string, string>> = { lt: '<', lte: '<=', gt: '>', gte: '>=', eq: '=', neq: '<>' };
 
 /** `password_expires_at=lt:2026-11-28T00:00:00Z`. */
-export const passwordExpiry: FilterCondition = ([text = '']) => {
+const passwordExpiry: FilterCondition = ([text = '']) => {
   const [, name = 'eq', moment = ''] = /^(?:([a-z]{2,3}):)?(.*)$/.exec(text) ?? [];
   const comparison = Object.hasOwn(COMPARISONS, name) ? COMPARISONS[name] : undefined;
   if (comparison === undefined)

@@ -25,7 +25,7 @@ const DIALECTS: Readonly<Record<string, 'old' | 'new'>> = {
   'application/openstack-images-v2.1-json-patch': 'new',
 };
 const CHANGES_MAX = 1000;
-export const PROPERTIES_MAX = 128;
+const PROPERTIES_MAX = 128;
 export const TAGS_MAX = 128;
 const NAME_MAX_CHARACTERS = 255;
 

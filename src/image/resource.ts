@@ -118,6 +118,3 @@ export const rules = {
   tasks: rule('tasks_api_access', 'role:admin', 'Use the task API'),
   anyone: rule('public', '@', 'Everybody'),
 } as const;
-
-/** Sub-resources of an image are answered only to who passes this rule in the pipeline; the image itself is asked after. */
-export type ImageRule = (typeof rules)[keyof typeof rules];

@@ -141,9 +141,6 @@ function adminOnly(what: string): Refusal {
   };
 }
 
-/** All capabilities, for whoever prints them. */
-export const CAPABILITIES = Object.keys(REQUIREMENTS) as readonly Capability[];
-
 interface AbilityRow {
   readonly name: string;
   readonly zones: Readonly<Record<string, string>>;

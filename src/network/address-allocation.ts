@@ -45,7 +45,7 @@ const GAP_CANDIDATES = 16;
  * The network's subnets, kept from being deleted until the transaction ends. Addresses are only ever taken from
  * subnets read with it.
  */
-export const lockSubnets = (tx: Tx, networkId: string): Promise<SubnetRow[]> =>
+const lockSubnets = (tx: Tx, networkId: string): Promise<SubnetRow[]> =>
   subnetStore.keep(tx, [sql<SqlBool>`network_id = ${networkId}`]);
 
 /**

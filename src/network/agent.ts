@@ -23,7 +23,7 @@ export const agentExtensions: readonly Extension[] = [
 ];
 
 /** Binaries of the network proxies, as `cascade.proxies` knows them, with the agent type that Neutron lists show. */
-export const networkProxies = { 'l2-proxy': 'L2 proxy', 'l3-proxy': 'L3 proxy' } as const;
+const networkProxies = { 'l2-proxy': 'L2 proxy', 'l3-proxy': 'L3 proxy' } as const;
 
 type Binary = keyof typeof networkProxies;
 type Agent = ReturnType<typeof agentOf>;

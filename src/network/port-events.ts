@@ -52,4 +52,4 @@ export function createPortEvents(): PortEvents {
 }
 
 /** Whether a port's owner is a server. */
-export const isServer = (deviceOwner: string): boolean => deviceOwner.startsWith('compute:');
+const isServer = (deviceOwner: string): boolean => deviceOwner.startsWith('compute:');

@@ -127,7 +127,7 @@ export async function storePort(tx: Tx, row: NewRow<PortRow>): Promise<PortRow> 
 }
 
 /** A fault for the database's refusal of a second port with a MAC; undefined for any other error. */
-export function macTaken(error: unknown, networkId: string, mac: string): Fault | undefined {
+function macTaken(error: unknown, networkId: string, mac: string): Fault | undefined {
   const { code, constraint } = error as { code?: unknown; constraint?: unknown };
   return code === '23505' && constraint === 'ports_network_id_mac_address_key' ? macInUse(networkId, mac) : undefined;
 }

@@ -53,7 +53,7 @@ const NumberOrText = Type.Union([Type.Integer(), Type.String({ maxLength: 32 }),
 /** Neutron takes any text for the id of a group, and then finds none. */
 const Id = Type.String({ maxLength: 255 });
 
-export const securityGroupRuleResource = resource({
+const securityGroupRuleResource = resource({
   name: 'security_group_rule',
   table: 'security_group_rules',
   filters: {
@@ -106,7 +106,7 @@ export const securityGroupRuleResource = resource({
 export type SecurityGroupRuleRow = Row<typeof securityGroupRuleResource>;
 export const securityGroupRuleStore = createStore(securityGroupRuleResource);
 
-export const securityGroupResource = resource({
+const securityGroupResource = resource({
   name: 'security_group',
   table: 'security_groups',
   filters: standardFilters(1),

@@ -197,7 +197,7 @@ export const apart = (): Fault =>
 export const portUnknown = (id: string): Fault => badRequest(`Port id ${id} could not be found.`);
 export const portInUse = (id: string): Fault => conflict(`Port ${id} is still in use.`);
 export const networkUnknown = (id: string): Fault => badRequest(`Network ${id} could not be found.`);
-export const addressUnfit = (ip: string, networkId: string): Fault =>
+const addressUnfit = (ip: string, networkId: string): Fault =>
   badRequest(`Invalid input received: Fixed IP ${ip} is not a valid ip address for network ${networkId}.`);
 /** Nova names the server, or nothing where a port has none; another project's stays unsaid here. */
 export const addressInUse = (ip: string, serverId: string | null): Fault =>

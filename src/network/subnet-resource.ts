@@ -38,7 +38,7 @@ const Route = Type.Object(
 
 export type AllocationPool = { readonly start: string; readonly end: string };
 
-export const subnetResource = resource({
+const subnetResource = resource({
   name: 'subnet',
   table: 'subnets',
   filters: {

@@ -4,7 +4,6 @@
  * breaker, and nothing of what Headwater is for. A parent is driven by the very same client as any other cloud.
  */
 import type { Readable } from 'node:stream';
-import type { CloudError } from './error.ts';
 
 /** The catalog types driven; each is found in the catalog under its official type or one of its old aliases. */
 export type CloudService = 'identity' | 'compute' | 'network' | 'volume' | 'image' | 'load-balancer';
@@ -44,8 +43,6 @@ export interface CloudAnswer<Body> {
   readonly body: Body;
 }
 
-/** The error every failed call throws; see error.ts for its fields. */
-export type CloudErrorShape = CloudError;
 export { CloudError } from './error.ts';
 export type { CloudErrorStage, CloudFailure } from './error.ts';
 

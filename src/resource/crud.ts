@@ -267,7 +267,7 @@ async function locked<R extends BaseRow>(
  * The body's attributes under the description's keys, after aliases and the rules of single fields.
  * @throws Fault 403 for an attribute that this role may not set, 400 for two that contradict each other
  */
-export function givenOf<R extends BaseRow>(
+function givenOf<R extends BaseRow>(
   crud: Pick<Crud<R>, 'store' | 'convention'>,
   purpose: Purpose,
   body: Record<string, unknown>,

@@ -43,7 +43,7 @@ function either(collection: string, bulk: TSchema, single: TSchema): TSchema {
 }
 
 /** The microversions at which a request schema of the resource changes, ascending. */
-export function brackets(resource: Resource): number[] {
+function brackets(resource: Resource): number[] {
   const points = new Set([0]);
   for (const f of Object.values(resource.fields)) {
     if (!isStored(f)) continue;

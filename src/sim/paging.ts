@@ -2,7 +2,7 @@
 import type { Call } from './http.ts';
 import { type Row, SimFault } from './world.ts';
 
-export const maximum_page = 1000;
+const maximum_page = 1000;
 
 /** Cuts one page out of the sorted items; `unknownMarker` is the service's own fault. */
 export function page<Item extends { readonly id: string }>(

@@ -92,7 +92,7 @@ export async function call<Body>(
 }
 
 /** True where the child said no, and would say so again. */
-export function isFinal(error: unknown): error is CloudError {
+function isFinal(error: unknown): error is CloudError {
   if (!(error instanceof CloudError) || error.failure !== 'refused') return false;
   // Cinder says Retry-After with an exceeded quota, though waiting does not help there.
   return !error.transient || (error.status === 413 && /exceed/i.test(error.tenantMessage));

@@ -114,7 +114,7 @@ declare module '../../db/tables.ts' {
 export const flavorStore = createStore<typeof flavorResource, Row<typeof flavorResource>>(flavorResource);
 
 /** Which flavors a caller sees: public ones, those its project was given, all for an admin. */
-export function flavorVisible(context: RequestContext): readonly RawBuilder<SqlBool>[] {
+function flavorVisible(context: RequestContext): readonly RawBuilder<SqlBool>[] {
   return context.identity.isAdmin ? [] : [publicOrGiven(context.identity.project?.id)];
 }
 

@@ -11,7 +11,7 @@ import { computeQuotas } from '../quota-set/quotas.ts';
 
 export type KeypairType = 'ssh' | 'x509';
 
-export const keypairResource = resource({
+const keypairResource = resource({
   name: 'keypair',
   table: 'keypairs',
   fields: {

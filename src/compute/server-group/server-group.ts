@@ -12,7 +12,7 @@ import { computeQuotas } from '../quota-set/quotas.ts';
 
 export type GroupPolicy = 'affinity' | 'anti-affinity' | 'soft-affinity' | 'soft-anti-affinity';
 
-export const serverGroupResource = resource({
+const serverGroupResource = resource({
   name: 'server_group',
   table: 'server_groups',
   fields: {
@@ -32,7 +32,7 @@ declare module '../../db/tables.ts' {
   }
 }
 
-export const serverGroupStore = createStore<typeof serverGroupResource, ServerGroup>(serverGroupResource);
+const serverGroupStore = createStore<typeof serverGroupResource, ServerGroup>(serverGroupResource);
 
 export const serverGroupNotFound = (id: string): Fault => notFound(`Instance group ${id} could not be found.`);
 

@@ -106,7 +106,7 @@ export async function deleteServer(context: ChildContext, row: Owned, childId: s
 }
 
 /** The same for one that the child keeps for a while although it was deleted. Twice: a 404 or 409 of the second counts as done. */
-export async function forceDeleteServer(context: ChildContext, row: Owned, childId: string): Promise<void> {
+async function forceDeleteServer(context: ChildContext, row: Owned, childId: string): Promise<void> {
   await context.api.call({
     service: 'compute',
     method: 'POST',

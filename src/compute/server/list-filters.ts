@@ -191,7 +191,7 @@ export const isPassedOver = (key: string, version: number): boolean =>
   PASSED_OVER.includes(key) || (key === 'locked' && version < LOCKED_SINCE);
 
 /** Since when a sort key may be `locked`, and since when nothing unknown may stand in a query. */
-export const LOCKED_SINCE = 73;
+const LOCKED_SINCE = 73;
 const STRICT_SINCE = 75;
 
 const schemas = new Map<string, TSchema>();

@@ -5,7 +5,7 @@ import type { Queryable } from '../../db/database.ts';
 
 export const COMPUTE_BINARY = 'nova-compute';
 /** The host of the parent's own services, and Nova's name of the zone they are in. */
-export const PARENT_HOST = 'headwater';
+const PARENT_HOST = 'headwater';
 export const INTERNAL_ZONE = 'internal';
 const PARENT_BINARIES = ['nova-scheduler', 'nova-conductor'];
 

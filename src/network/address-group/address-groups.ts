@@ -20,7 +20,7 @@ export interface AddressGroupParts {
   readonly cascade: Cascade;
 }
 
-export const addressGroupNotFound = (id: string): Fault =>
+const addressGroupNotFound = (id: string): Fault =>
   notFound(`Address group ${id} could not be found.`, 'AddressGroupNotFound');
 
 /** What address groups say of themselves to RBAC. */

@@ -40,7 +40,7 @@ export const flavorResource = resource({
 export type FlavorRow = Row<typeof flavorResource>;
 export const flavorStore = createStore(flavorResource);
 
-export const serviceProfileResource = resource({
+const serviceProfileResource = resource({
   name: 'service_profile',
   table: 'network_service_profiles',
   fields: {

@@ -48,7 +48,7 @@ const single = (range: string): number | undefined => {
   return first === last ? Number(first) : undefined;
 };
 
-export const portForwarding = resource({
+const portForwarding = resource({
   name: 'port_forwarding',
   table: 'port_forwardings',
   fields: {

@@ -91,7 +91,7 @@ export const qosExtensions: readonly Extension[] = [
 
 const Name = Type.String({ maxLength: 255 });
 
-export const qosPolicyResource = resource({
+const qosPolicyResource = resource({
   name: 'policy',
   collection: 'policies',
   table: 'qos_policies',

@@ -41,7 +41,7 @@ export const rbacExtensions: readonly Extension[] = [
 
 const Name = Type.String({ maxLength: 255 });
 
-export const rbacPolicyResource = resource({
+const rbacPolicyResource = resource({
   name: 'rbac_policy',
   collection: 'rbac_policies',
   table: 'rbac_policies',

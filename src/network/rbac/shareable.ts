@@ -35,7 +35,7 @@ export interface Shareable {
   readonly unsharing?: (id: string) => Fault;
 }
 
-export const ACCESS_AS_SHARED = 'access_as_shared';
+const ACCESS_AS_SHARED = 'access_as_shared';
 export const EVERYBODY = '*';
 
 /** The usual way, with the columns of `sharedFields`. */
@@ -114,7 +114,7 @@ export async function addImplied(
 }
 
 /** Takes policies of an object away, all or those of one action (and target), and uncounts them. */
-export async function dropPolicies(tx: Tx, objectId: string, action?: string, target?: string): Promise<void> {
+async function dropPolicies(tx: Tx, objectId: string, action?: string, target?: string): Promise<void> {
   const gone = await sql<{ project_id: string; counted: boolean }>`
     delete from rbac_policies where object_id = ${objectId}
       and (${action ?? null}::text is null or action = ${action ?? null})

@@ -49,7 +49,7 @@ export async function joinedBy(query: Queryable, physical: PhysicalNetwork | und
 }
 
 /** Children that a network may have ports in: undefined where it is nowhere yet and may be anywhere. */
-export async function possibleChildren(
+async function possibleChildren(
   query: Queryable,
   topology: NetworkTopology,
   row: Pick<NetworkRow, 'provider_physical_network' | 'child'>,

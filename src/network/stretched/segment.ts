@@ -79,7 +79,7 @@ export async function noteRefused(tx: Tx, physical: string, id: number): Promise
     where physical_network = ${physical} and segmentation_id = ${id}`.execute(tx);
 }
 
-export const OVERLAY_COLUMNS: ProviderColumns = {
+const OVERLAY_COLUMNS: ProviderColumns = {
   provider_network_type: OVERLAY,
   provider_physical_network: null,
   provider_segmentation_id: null,

@@ -37,7 +37,7 @@ export const subnetPoolExtensions: readonly Extension[] = [
 const Name = Type.String({ maxLength: 255 });
 /** Neutron takes numbers as numbers and as text. */
 const NumberOrText = Type.Union([Type.Integer(), Type.String({ maxLength: 32 })]);
-export const PoolPrefixes = Type.Array(Type.String({ maxLength: 64 }), { maxItems: 1000 });
+const PoolPrefixes = Type.Array(Type.String({ maxLength: 64 }), { maxItems: 1000 });
 
 /** A length of prefixes: stored as a number, shown as text, as Neutron does. */
 const prefixlen = field(Type.Integer(), {

@@ -258,7 +258,7 @@ const serves = (transit: Transit, physical: PhysicalNetwork, taken: readonly str
   !transit.interfaces.some(({ subnet }) => overlapsAny(subnet.cidr, taken));
 
 /** @throws Fault 400 where a child's copy would have more routes than it can hold */
-export async function refuseTooManyRoutes(query: Queryable, router: Router, reach: Reach): Promise<void> {
+async function refuseTooManyRoutes(query: Queryable, router: Router, reach: Reach): Promise<void> {
   const abilities = await abilitiesOf(query, reach.children);
   for (const child of reach.children) {
     const max_routes = abilities.get(child)?.max_routes;

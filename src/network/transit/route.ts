@@ -14,7 +14,7 @@ interface Remote {
 }
 
 /** A tenant's own routes whose next hop is on a subnet that the router has in this child. */
-export function nearRoutes(router: Router, reach: Reach, child: string): Routes {
+function nearRoutes(router: Router, reach: Reach, child: string): Routes {
   const near = reach.subnets.filter(({ children }) => children.includes(child));
   return router.routes.filter(({ nexthop }) => near.some(({ subnet }) => inCidr(subnet.cidr, nexthop)));
 }

@@ -77,7 +77,7 @@ function wantedOf(body: CreateBody): NewVolume {
 }
 
 /** A volume as create and update answer it: without what only show and the detailed list add. */
-export function plainView(row: Volume, context: RequestContext): Record<string, unknown> {
+function plainView(row: Volume, context: RequestContext): Record<string, unknown> {
   const full = renderer<Volume>(volume, convention, context, 'detail')(row);
   return Object.fromEntries(Object.entries(full).filter(([name]) => !name.startsWith('os-vol-')));
 }

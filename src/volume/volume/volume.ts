@@ -24,7 +24,7 @@ import { Description, isTrue, Metadata, Name, Size, StoredMetadata } from '../sh
 import { typeName } from '../type/type.ts';
 
 /** An attachment as it is shown beside its volume. */
-export const Attached = Type.Object({
+const Attached = Type.Object({
   attachment_id: Type.String(),
   server_id: Type.String(),
   device: Type.String(),
