@@ -18,7 +18,7 @@ import { type Router, type Routes, routers } from './router-resource.ts';
 import { withoutRoutes } from './router-route.ts';
 import { interfaceAddress } from './stretched/address.ts';
 import { type SubnetRow, subnetStore } from './subnet-resource.ts';
-import { type Transit, transitOf } from './transit/join.ts';
+import { type Transit, transitOf } from './transit/make.ts';
 import { reachOf } from './transit/reach.ts';
 import { routesIn } from './transit/route.ts';
 

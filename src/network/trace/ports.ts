@@ -3,7 +3,7 @@ import { sql } from 'kysely';
 import type { Shown } from './ask.ts';
 import type { Cell, TraceRow, TraceSection } from './contract.ts';
 import { networkIds } from './copies.ts';
-import { TRANSIT } from '../transit/join.ts';
+import { TRANSIT } from '../transit/make.ts';
 import { cellOf, few, NAMED_MAX, set, type TraceParts } from './section.ts';
 
 interface PortCopy {

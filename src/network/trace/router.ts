@@ -5,7 +5,7 @@ import { networkStore } from '../network-resource.ts';
 import type { PortRow } from '../port-resource.ts';
 import type { Router, Routes } from '../router-resource.ts';
 import type { SubnetRow } from '../subnet-resource.ts';
-import { type Transit, transitOf } from '../transit/join.ts';
+import { type Transit, transitOf } from '../transit/make.ts';
 import { type Reach, reachOf } from '../transit/reach.ts';
 import { routesIn } from '../transit/route.ts';
 import { type AddressIn, addressesOf } from './address.ts';
