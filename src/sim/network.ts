@@ -5,6 +5,7 @@ import { route, type Service } from './http.ts';
 import { addKind, default_network_quota, type Kind, standardFields } from './network-kind.ts';
 import { dropPort, networkMissing, portKind, portsOf, subnetsOf } from './network-port.ts';
 import { addQos } from './network-qos.ts';
+import { addFloatingIps } from './network-floating-ip.ts';
 import { addRouters } from './network-router.ts';
 import { addSecurity } from './network-security.ts';
 import { addTrunks } from './network-trunk.ts';
@@ -282,6 +283,7 @@ export function networkService(world: World): Service {
   addQos(world, service);
   addTrunks(world, service);
   addRouters(world, service);
+  addFloatingIps(world, service);
   addQuotas(world, service);
   route(service, 'GET', '/extensions', () => ({
     status: 200,
