@@ -9,6 +9,7 @@ import { collection, type Core, expecting, flag } from './core.ts';
 import { forbiddenUntold } from './delegation.ts';
 import { AuthBody, type Login, noToken, proveUser, readRequest, type Target } from './login.ts';
 import { stamp } from './moment.ts';
+import { forgetFailures } from './password-rules.ts';
 import { isEnough, methodsOfReceipt, RECEIPT_HEADER, receiptFor } from './receipts.ts';
 import { domain, type DomainRow, domains, project, type ProjectRow, projects, users } from './resources.ts';
 import { ANYBODY, checkToken, revokeToken, validateToken } from './rules.ts';
@@ -54,7 +55,9 @@ async function withReceipt(core: Core, proven: Login, receipt: string | undefine
   if (user === undefined) throw unauthorized();
   const before = receipt === undefined || receipt === '' ? [] : await methodsOfReceipt(core, receipt, user);
   const methods = [...new Set([...proven.methods, ...before])];
-  return isEnough(user, methods) ? { ...proven, methods } : receiptFor(core, user, methods);
+  if (!isEnough(user, methods)) return receiptFor(core, user, methods);
+  if (proven.methods.some((method) => method === 'password' || method === 'totp')) await forgetFailures(core, user);
+  return { ...proven, methods };
 }
 
 /** For what was asked; without that for the default project, or for nothing where the user has no role there. */

@@ -7,7 +7,7 @@ import { type Core, expecting, missing } from './core.ts';
 import { credentialsOf } from './credentials.ts';
 import { forbiddenAction } from './delegation.ts';
 import { proveAccess, type SignedCall } from './oauth1-access.ts';
-import { provePassword, refuseInactive } from './password-rules.ts';
+import { countFailure, isLocked, provePassword, refuseInactive } from './password-rules.ts';
 import { isPasscode } from './totp.ts';
 import { AUTH_METHODS, type Delegation, type Method, type Scope, type TokenPayload } from './payload.ts';
 import { users, type UserRow } from './resources.ts';
@@ -233,10 +233,14 @@ async function proveByPasscode(core: Core, request: AuthRequest): Promise<Login>
   if (given.id === undefined && given.name === undefined) throw badRequest(expecting('id or name', 'user'));
   if (given.id === undefined && given.domain === undefined) throw badRequest(expecting('domain', 'user'));
   const user = await findUser(core.db.query, given);
-  if (user === undefined || !user.enabled) throw unauthorized();
-  const now_s = core.now() / 1000;
+  const now_ms = core.now();
+  if (user === undefined || !user.enabled || isLocked(core.passwordRules, user, now_ms)) throw unauthorized();
   const seeds = await credentialsOf(core, user.id, 'totp');
-  if (!seeds.some(({ blob }) => isPasscode(blob, given.passcode ?? '', now_s))) throw unauthorized();
+  if (!seeds.some(({ blob }) => isPasscode(blob, given.passcode ?? '', now_ms / 1000))) {
+    // There are but a million of them.
+    await countFailure(core, user, now_ms);
+    throw unauthorized();
+  }
   return {
     user_id: user.id,
     generation: user.token_generation,

@@ -6,7 +6,7 @@ import type { Core } from './core.ts';
 import type { UserRow } from './resources.ts';
 
 export interface PasswordRules {
-  /** After so many wrong passwords in a row the account is locked. */
+  /** After so many wrong passwords and passcodes in a row the account is locked. */
   readonly lockout_failure_attempts?: number | undefined;
   /** For how long; 1800. */
   readonly lockout_duration_s?: number | undefined;
@@ -45,11 +45,6 @@ export async function provePassword(
     throw unauthorized();
   }
   if (!user.enabled) throw unauthorized();
-  if (user.failed_auth_count > 0) {
-    await sql`update identity_users set failed_auth_count = 0, failed_auth_at = null where id = ${user.id}`.execute(
-      core.db.query,
-    );
-  }
   if (core.passwordRules.disable_user_account_days_inactive !== undefined) {
     await refuseInactive(core, user.id);
     await sql`update identity_users set last_active_at = ${today(core)} where id = ${user.id}
@@ -80,15 +75,16 @@ export async function refuseInactive(core: Core, userId: string): Promise<void> 
   throw unauthorized();
 }
 
-function isLocked(rules: PasswordRules, user: UserRow, now_ms: number): boolean {
+/** Whether too many wrong proofs of late stand against any proof of the user's. */
+export function isLocked(rules: PasswordRules, user: UserRow, now_ms: number): boolean {
   const { lockout_failure_attempts, lockout_duration_s = LOCKOUT_S } = rules;
   if (lockout_failure_attempts === undefined || user.options.ignore_lockout_failure_attempts === true) return false;
   if (user.failed_auth_count < lockout_failure_attempts || user.failed_auth_at === null) return false;
   return now_ms < Date.parse(user.failed_auth_at) + lockout_duration_s * 1000;
 }
 
-/** After a lock has ended the count begins anew. */
-async function countFailure(core: Core, user: UserRow, now_ms: number): Promise<void> {
+/** Counts a wrong password or passcode, where that may lock the account. After a lock has ended the count begins anew. */
+export async function countFailure(core: Core, user: UserRow, now_ms: number): Promise<void> {
   const { lockout_failure_attempts, lockout_duration_s = LOCKOUT_S } = core.passwordRules;
   if (lockout_failure_attempts === undefined) return;
   const now = sql`to_timestamp(${now_ms / 1000})`;
@@ -97,6 +93,17 @@ async function countFailure(core: Core, user: UserRow, now_ms: number): Promise<
         and failed_auth_at <= ${now} - make_interval(secs => ${lockout_duration_s}) then 0
       else failed_auth_count end
     where id = ${user.id}`.execute(core.db.query);
+}
+
+/**
+ * Who has proven all that is asked of them begins anew. A right password alone is not enough: whoever has it could else
+ * try passcodes without end.
+ */
+export async function forgetFailures({ db }: Core, user: UserRow): Promise<void> {
+  if (user.failed_auth_count === 0) return;
+  await sql`update identity_users set failed_auth_count = 0, failed_auth_at = null where id = ${user.id}`.execute(
+    db.query,
+  );
 }
 
 /** @throws Fault 400 for a password that is not of the form asked for */

@@ -1,11 +1,13 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { testDatabase } from '../testing/database.ts';
+import type { PasswordRules } from './password-rules.ts';
 import { ADMIN_PROJECT, byToken, inDefault, message, password, testIdentity } from '../testing/identity.ts';
 
 const db = await testDatabase();
 /** The RFC's time at which its secret gives 287082. */
 const clock = { now_ms: 59_000 };
-const api = testIdentity(db, () => clock.now_ms);
+const rules: PasswordRules = {};
+const api = testIdentity(db, () => clock.now_ms, rules);
 const { identity, call, login, tokenFor } = api;
 
 const SECRET = 'GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ';
@@ -135,4 +137,24 @@ describe('the rules of a user', () => {
       expect((await call(admin, 'POST', '/users', { user })).status).toBe(400);
     },
   );
+});
+
+it('does not let whoever has the password try passcodes without end', async () => {
+  Object.assign(rules, { lockout_failure_attempts: 3, lockout_duration_s: 60 });
+  const id = await make();
+  const statusOf = async (receipt: string, passcode?: string) =>
+    (await withReceipt(receipt, byPasscode(id, passcode))).status;
+  expect(await statusOf(await receiptOf(id), '000000')).toBe(401);
+  expect(await statusOf(await receiptOf(id))).toBe(201);
+  // All was proven: the count began anew.
+  const receipt = await receiptOf(id);
+  for (const wrong of ['000000', '000001', '000002']) {
+    await receiptOf(id);
+    expect(await statusOf(receipt, wrong)).toBe(401);
+  }
+  expect(await statusOf(receipt)).toBe(401);
+  expect((await login(byPassword(id))).headers['openstack-auth-receipt']).toBeUndefined();
+  clock.now_ms = 59_000 + 61_000;
+  expect((await login(byPassword(id))).headers['openstack-auth-receipt']).toBeDefined();
+  for (const key of ['lockout_failure_attempts', 'lockout_duration_s'] as const) delete rules[key];
 });
