@@ -103,13 +103,13 @@ export const volume = resource({
     consistencygroup_id: computed(() => null),
     multiattach: field(nullable(Type.Boolean()), { create: 'optional', default: false }),
     attached: field(Type.Array(Attached), { default: [], show: 'never' }),
-    attachments: computed<{ id: string; attached: Attachment[] }>((row, { identity }) =>
+    attachments: computed<{ id: string; child: string; attached: Attachment[] }>((row, { identity }) =>
       row.attached.map((one) => ({
         id: row.id,
         attachment_id: one.attachment_id,
         volume_id: row.id,
         server_id: one.server_id,
-        host_name: identity.isAdmin ? (row as unknown as { child: string }).child : null,
+        host_name: identity.isAdmin ? row.child : null,
         device: one.device,
         attached_at: one.attached_at?.slice(0, 26) ?? null,
       })),
