@@ -6,6 +6,7 @@ import { nullable, computed, field, resource, type Row } from '../resource/resou
 import { createStore } from '../resource/store.ts';
 import { callersProject } from './network-project.ts';
 import { type Forwarding, shownInFloatingIp } from './port-forwarding/port-forwarding-resource.ts';
+import { policyFields } from './qos/policy-fields.ts';
 import { standardAttributes, standardFilters } from './standard-attributes.ts';
 import type { Extension } from './extension-type.ts';
 
@@ -55,15 +56,7 @@ export const floatingIp = resource({
     }),
     status: field(Type.String(), { filter: true, sort: true, default: 'DOWN' }),
     description: field(Text, { create: 'optional', update: true, filter: true, default: '' }),
-    qos_policy_id: field(nullable(Type.String()), {
-      create: 'optional',
-      update: true,
-      column: true,
-      default: null,
-      input: nullable(Type.String({ format: 'uuid' })),
-    }),
-    /** Whether it ever had a policy: then its copies are told that it has none. */
-    qos_known: field(Type.Boolean(), { show: 'never', default: false }),
+    ...policyFields,
     dns_name: field(Text, { create: 'optional', default: '', input: nullable(Text) }),
     dns_domain: field(Text, { create: 'optional', default: '', input: nullable(Text) }),
     port_details: computed<{ port_details?: unknown }>((row) => row.port_details ?? null),

@@ -3,6 +3,7 @@ import { Type } from 'typebox';
 import { computed, field, nullable, resource, type Row, type TableOf } from '../resource/resource.ts';
 import { createStore } from '../resource/store.ts';
 import { copiesProject } from './copies-project.ts';
+import { policyFields } from './qos/policy-fields.ts';
 import { sharedFields } from './sharing.ts';
 import { standardAttributes, standardFilters } from './standard-attributes.ts';
 import type { Extension } from './extension-type.ts';
@@ -128,15 +129,7 @@ export const networkResource = resource({
     ipv4_address_scope: computed(() => null),
     ipv6_address_scope: computed(() => null),
     l2_adjacency: computed(() => true),
-    qos_policy_id: field(nullable(Type.String()), {
-      create: 'optional',
-      update: true,
-      column: true,
-      default: null,
-      input: nullable(Type.String({ format: 'uuid' })),
-    }),
-    /** Whether it ever had a policy: then its copies are told that it has none. */
-    qos_known: field(Type.Boolean(), { show: 'never', default: false }),
+    ...policyFields,
     ...standardAttributes(1),
   },
 });

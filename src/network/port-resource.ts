@@ -6,6 +6,7 @@ import { computed, field, nullable, resource, type Row, type TableOf } from '../
 import { createStore } from '../resource/store.ts';
 import { copiesProject } from './copies-project.ts';
 import { assignmentsOf } from './dns/dns-name.ts';
+import { policyFields } from './qos/policy-fields.ts';
 import { standardAttributes, standardFilters } from './standard-attributes.ts';
 import type { Extension } from './extension-type.ts';
 
@@ -176,15 +177,7 @@ export const portResource = resource({
     boot_index: field(Type.Integer(), { column: true, show: 'never', default: 0 }),
     /** Nova's device tag of the interface; the server shows it, the port does not. */
     tag: field(nullable(Type.String()), { show: 'never', default: null }),
-    qos_policy_id: field(nullable(Type.String()), {
-      create: 'optional',
-      update: true,
-      column: true,
-      default: null,
-      input: nullable(Type.String({ format: 'uuid' })),
-    }),
-    /** Whether it ever had a policy: then its copies are told that it has none. */
-    qos_known: field(Type.Boolean(), { show: 'never', default: false }),
+    ...policyFields,
     dns_name: field(Name, { create: 'optional', update: true, default: '', input: nullable(Name) }),
     dns_domain: field(Name, { create: 'optional', update: true, default: '', input: nullable(Name) }),
     dns_assignment: computed(assignmentsOf),
