@@ -1,59 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import { sql } from 'kysely';
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { CloudApi } from '../openstack/contract.ts';
 import { silent } from '../testing/api.ts';
 import { testDatabase } from '../testing/database.ts';
 import { applyEach } from './apply-each.ts';
 import { createCascade, type RunningCascade } from './cascade.ts';
 import type { ChildConfig, HostedKind, ReplicaKind } from './contract.ts';
+import { FakeChild } from './fake-child.testing.ts';
 import { backlog } from './work.ts';
 
 const db = await testDatabase();
-
-/** A child that holds things by name, and fails as it is told to. */
-class FakeChild {
-  readonly things = new Map<string, { name: string; size: number }>();
-  calls = 0;
-  up = true;
-  delay_ms = 2;
-  /** `lost`: the next create is carried out, but its answer never arrives. */
-  next: 'lost' | 'refused' | undefined;
-
-  readonly api = {
-    breaker: 'closed',
-    probe: async () => this.up,
-    close: async () => undefined,
-  } as unknown as CloudApi;
-
-  async call<T>(work: () => T): Promise<T> {
-    this.calls += 1;
-    await new Promise((resolve) => setTimeout(resolve, this.delay_ms));
-    if (!this.up)
-      throw Object.assign(new Error('down'), { failure: 'down', transient: true, uncertain: false, status: 0 });
-    return work();
-  }
-
-  create(name: string, size: number): Promise<string> {
-    return this.call(() => {
-      const how = this.next;
-      this.next = undefined;
-      if (how === 'refused') {
-        throw Object.assign(new Error('no'), {
-          failure: 'refused',
-          transient: false,
-          status: 400,
-          tenantMessage: 'Too big.',
-        });
-      }
-      const id = randomUUID();
-      this.things.set(id, { name, size });
-      if (how === 'lost')
-        throw Object.assign(new Error('lost'), { failure: 'down', transient: true, uncertain: true, status: 0 });
-      return id;
-    });
-  }
-}
 
 interface Thing {
   id: string;
@@ -89,7 +45,7 @@ const thingKind = (unique: boolean): ReplicaKind<Thing> => ({
 });
 
 async function start(
-  options: { unique?: boolean; hosted?: HostedKind; begin?: boolean; default_zone?: string } = {},
+  options: { unique?: boolean; hosted?: HostedKind; begin?: boolean } = {},
 ): Promise<RunningCascade> {
   const config = (name: string): ChildConfig => ({ name, zones: { [name]: 'nova' }, tenancy: 'mirrored' });
   const cascade = await createCascade({
@@ -99,7 +55,6 @@ async function start(
       { config: config('east'), api: east.api },
       { config: config('west'), api: west.api },
     ],
-    default_zone: options.default_zone,
   });
   cascade.register({ replica: thingKind(options.unique ?? true) as never });
   if (options.hosted !== undefined) cascade.register({ hosted: options.hosted });
@@ -426,65 +381,5 @@ describe('feeds', () => {
       applied.push(item);
     });
     expect([applied, failed]).toEqual([[1, 3], 1]);
-  });
-});
-
-describe('the choice of a child', () => {
-  it('goes by zone, enabled proxies, health and room', async () => {
-    const cascade = await start({ begin: false });
-    await sql`update children set up = true`.execute(db.query);
-    const schedule = (want: object) => cascade.schedule(db.query, { binary: 'nova-compute', ...want });
-    expect(await schedule({ zone: 'west' })).toEqual({ child: 'west', zone: 'west' });
-    expect(await schedule({ zone: 'north' })).toBeUndefined();
-    expect(await schedule({ among: ['east'] })).toEqual({ child: 'east', zone: 'east' });
-    expect(await schedule({ zone: 'west', among: ['east'] })).toBeUndefined();
-    await sql`update children set up = false where name = 'east'`.execute(db.query);
-    for (let at = 0; at < 10; at++) expect((await schedule({}))?.child).toBe('west');
-    expect(await schedule({ zone: 'east' })).toEqual({ child: 'east', zone: 'east' });
-    await db.transaction((tx) =>
-      cascade.setProxy(tx, 'west', 'nova-compute', { enabled: false, disabled_reason: 'work' }),
-    );
-    expect(await schedule({ zone: 'west' })).toBeUndefined();
-    expect((await cascade.proxies(db.query, 'nova-compute'))[1]).toMatchObject({
-      child: 'west',
-      enabled: false,
-      disabled_reason: 'work',
-    });
-    await db.transaction((tx) =>
-      cascade.setProxy(tx, 'west', 'nova-compute', { enabled: true, disabled_reason: null }),
-    );
-    await db.transaction((tx) => cascade.setZones(tx, 'west', { north: '' }));
-    expect(await schedule({ zone: 'north' })).toEqual({ child: 'west', zone: 'north' });
-    expect(cascade.context('west').childZone('north')).toBe('nova');
-    expect((await cascade.zones(db.query)).map((zone) => zone.name)).toEqual(['east', 'north']);
-    await db.transaction((tx) => cascade.setZones(tx, 'west', null));
-  });
-
-  it('prefers the default zone for what names none, as far as the rest leaves it', async () => {
-    const cascade = await start({ begin: false, default_zone: 'east' });
-    await sql`update children set up = true`.execute(db.query);
-    const schedule = (want: object) => cascade.schedule(db.query, { binary: 'nova-compute', ...want });
-    for (let at = 0; at < 10; at++) expect(await schedule({})).toEqual({ child: 'east', zone: 'east' });
-    expect(await schedule({ zone: 'west' })).toEqual({ child: 'west', zone: 'west' });
-    expect(await schedule({ among: ['west'] })).toEqual({ child: 'west', zone: 'west' });
-    expect(await schedule({ exclude: ['east'] })).toEqual({ child: 'west', zone: 'west' });
-    await db.transaction((tx) => cascade.setZones(tx, 'east', { first: 'nova', east: 'nova' }));
-    expect(await schedule({})).toEqual({ child: 'east', zone: 'east' });
-    await db.transaction((tx) => cascade.setZones(tx, 'west', { first: 'nova' }));
-    const places = new Set<string | undefined>();
-    for (let at = 0; at < 50; at++) places.add((await schedule({ zone: 'first' }))?.child);
-    expect([...places].sort()).toEqual(['east', 'west']);
-    await db.transaction((tx) => cascade.setZones(tx, 'west', null));
-    await db.transaction((tx) => cascade.setZones(tx, 'east', { moved: '' }));
-    for (let at = 0; at < 10; at++) expect(await schedule({})).toEqual({ child: 'east', zone: 'moved' });
-    await db.transaction((tx) => cascade.setZones(tx, 'east', null));
-    // A child that does not answer for a moment does not scatter what is made meanwhile; one that is disabled does.
-    await sql`update children set up = false where name = 'east'`.execute(db.query);
-    for (let at = 0; at < 10; at++) expect(await schedule({})).toEqual({ child: 'east', zone: 'east' });
-    const setEnabled = (enabled: boolean) =>
-      db.transaction((tx) => cascade.setProxy(tx, 'east', 'nova-compute', { enabled, disabled_reason: null }));
-    await setEnabled(false);
-    expect(await schedule({})).toEqual({ child: 'west', zone: 'west' });
-    await setEnabled(true);
   });
 });

@@ -89,3 +89,14 @@ export async function timePasses(query: Queryable): Promise<void> {
   await sql`update replicas set sent_at = sent_at - interval '10 minutes' where child_id is null`.execute(query);
   await sql`update work set due_at = least(due_at, clock_timestamp())`.execute(query);
 }
+
+/** Makes networks with a subnet, of a range that no other of the file has. */
+export function networksWithSubnet(make: NetworkTest['make']) {
+  let third = 0;
+  return async (who = 'alice', subnet: Readonly<Record<string, unknown>> = {}) => {
+    const network = await make(who, 'network', { name: 'net' });
+    third += 1;
+    const range = { network_id: network.id, ip_version: 4, cidr: `10.${third}.0.0/24` };
+    return { network, subnet: await make(who, 'subnet', { ...range, ...subnet }) };
+  };
+}
