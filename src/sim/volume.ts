@@ -178,7 +178,8 @@ export function makeVolume(world: World, projectId: string, userId: string, isAd
       };
     }
     const parent = source ?? world.state.volumes.get(snapshot?.volume_id ?? '');
-    volume.bootable = image !== undefined || (parent?.bootable ?? false);
+    // Cinder says so of what it copies; one that was called bootable while it was being made stays so.
+    if (image !== undefined || parent?.bootable === true) volume.bootable = true;
     volume.imageMetadata ??= parent?.imageMetadata;
     setVolumeStatus(volume, 'available');
   });
